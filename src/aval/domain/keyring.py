@@ -1,0 +1,107 @@
+"""The deployment's secret keys, by purpose and `kid`, and what is made with them.
+
+Keys never enter PostgreSQL (DESIGN.md §3); they come from `AVAL_KEYS_FILE`.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES_MIN = 32  # promises.md D19
+SEAL_NONCE_BYTES = 12
+
+
+class Purpose(StrEnum):
+    """What a key is for; no key serves two purposes."""
+
+    TOKEN = "token"
+    CREDENTIAL = "credential"
+    INDEX = "index"
+    SEAL = "seal"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One secret; it does not print."""
+
+    purpose: Purpose
+    kid: str
+    secret: bytes = field(repr=False)
+    created_at: datetime
+
+
+class KeyMissing(Exception):
+    """No key of this purpose and `kid` is at hand."""
+
+
+class Keyring:
+    """All keys of the deployment. The newest of a purpose is the one new things are made with."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._by_kid = {(key.purpose, key.kid): key for key in keys}
+        self._current: dict[Purpose, Key] = {}
+        for key in self._by_kid.values():
+            newest = self._current.get(key.purpose)
+            if newest is None or key.created_at >= newest.created_at:
+                self._current[key.purpose] = key
+
+    def current(self, purpose: Purpose) -> Key:
+        """The key new things are made with; raises KeyMissing."""
+        try:
+            return self._current[purpose]
+        except KeyError:
+            raise KeyMissing(purpose) from None
+
+    def find(self, purpose: Purpose, kid: str) -> Key:
+        """The key of this `kid`; raises KeyMissing."""
+        try:
+            return self._by_kid[purpose, kid]
+        except KeyError:
+            raise KeyMissing(purpose, kid) from None
+
+    def all_of(self, purpose: Purpose) -> list[Key]:
+        """Every key of a purpose, newest first."""
+        keys = [key for key in self._by_kid.values() if key.purpose == purpose]
+        return sorted(keys, key=lambda key: key.created_at, reverse=True)
+
+    def credential_hashes(self, credential: str) -> list[bytes]:
+        """Keyed hashes of an API key under every live key, the current one first; 32 bytes each."""
+        return [_keyed_hash(key, credential) for key in self.all_of(Purpose.CREDENTIAL)]
+
+    def index_of(self, text: str) -> bytes:
+        """Blind index of a CPF or phone for look-ups by equality; 32 bytes. The index key is never rotated."""
+        return _keyed_hash(self.current(Purpose.INDEX), text)
+
+    def sealed(self, plaintext: str, *, associated: str, nonce: bytes) -> bytes:
+        """Encrypt under the current seal key: kid length, kid, 12-byte nonce, AES-256-GCM ciphertext.
+
+        `associated` names the place (table, column, row), so that a value cannot be moved to another row.
+        """
+        assert len(nonce) == SEAL_NONCE_BYTES
+        key = self.current(Purpose.SEAL)
+        kid = key.kid.encode()
+        ciphertext = AESGCM(key.secret[:32]).encrypt(nonce, plaintext.encode(), associated.encode())
+        return bytes([len(kid)]) + kid + nonce + ciphertext
+
+    def opened(self, sealed: bytes, *, associated: str) -> str:
+        """Decrypt what `sealed` made for the same place; raises KeyMissing for an unknown key or a moved value."""
+        kid_end = 1 + sealed[0]
+        nonce_end = kid_end + SEAL_NONCE_BYTES
+        key = self.find(Purpose.SEAL, sealed[1:kid_end].decode())
+        try:
+            plaintext = AESGCM(key.secret[:32]).decrypt(
+                sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode()
+            )
+        except InvalidTag:
+            raise KeyMissing(Purpose.SEAL, key.kid) from None
+        return plaintext.decode()
+
+
+def _keyed_hash(key: Key, text: str) -> bytes:
+    return hmac.digest(key.secret, text.encode(), hashlib.sha256)

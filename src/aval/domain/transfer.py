@@ -1,0 +1,167 @@
+"""A transfer: what is asked for, which states it moves through, and the details that are shown and signed.
+
+Source: transfers.md §1.1, §2.6, §5.2.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import rfc8785
+
+from aval.domain.masks import masked_document
+from aval.domain.money import Brl
+
+DETAILS_VERSION = 1
+
+
+class Kind(StrEnum):
+    """What an operation is."""
+
+    PIX_TRANSFER = "pix_transfer"
+    PIX_TRANSFER_BATCH = "pix_transfer_batch"
+    TED = "ted"
+    TED_BATCH = "ted_batch"
+    DEVICE = "device"
+
+    @property
+    def family(self) -> str:
+        """The prefix of its error names in the catalogue."""
+        return _FAMILIES[self]
+
+
+_FAMILIES = {
+    Kind.PIX_TRANSFER: "pix",
+    Kind.PIX_TRANSFER_BATCH: "pix_batch",
+    Kind.TED: "ted",
+    Kind.TED_BATCH: "ted_batch",
+    Kind.DEVICE: "device",
+}
+
+
+class Status(StrEnum):
+    """The wire's states of an operation."""
+
+    PENDING_2FA_APPROVAL = "pending_2fa_approval"
+    APPROVED = "approved"
+    PENDING = "pending"
+    SENT = "sent"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.PENDING_2FA_APPROVAL: frozenset({Status.PENDING, Status.APPROVED, Status.REJECTED, Status.CANCELLED}),
+    Status.APPROVED: frozenset(),
+    Status.PENDING: frozenset({Status.SENT, Status.REJECTED}),
+    Status.SENT: frozenset({Status.REJECTED}),
+    Status.REJECTED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+
+def moved_to(current: Status, to: Status) -> Status:
+    """The only writer of a status; a move outside the table is a bug."""
+    assert to in TRANSITIONS[current], (current, to)
+    return to
+
+
+class Reason(StrEnum):
+    """Why an operation was rejected (transfers.md §1.2)."""
+
+    ATTEMPTS_EXCEEDED = "attempts_exceeded"
+    APPROVER_NOT_ALLOWED = "approver_not_allowed"
+    ACCOUNT_UNAVAILABLE = "account_unavailable"
+    OUTSIDE_TED_HOURS = "outside_ted_hours"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    APPROVAL_WINDOW_EXPIRED = "approval_window_expired"
+    DENIED_BY_APPROVER = "denied_by_approver"
+    TARGET_ACCOUNT_NOT_FOUND = "target_account_not_found"
+    RAIL_REFUSED = "rail_refused"
+
+
+class Method(StrEnum):
+    """The second factor of an operation."""
+
+    SMS = "sms"
+    EMAIL = "email"
+    DEVICE = "device"
+
+
+@dataclass(frozen=True, slots=True)
+class Payee:
+    """Who gets the money, as stored at creation and bound to the challenge."""
+
+    name: str
+    document: str | None = field(default=None, repr=False)
+    target_account: Mapping[str, str] | None = field(default=None, repr=False)
+    target_pix_key: str | None = field(default=None, repr=False)
+    institution_name: str | None = None
+
+    @property
+    def target(self) -> str | None:
+        """The Pix key, or `ispb/branch/number-digit`."""
+        if self.target_pix_key is not None:
+            return self.target_pix_key
+        account = self.target_account
+        if account is None:
+            return None
+        return f"{account['ispb']}/{account['account_branch']}/{account['account_number']}-{account['account_digit']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What was requested; nothing of it ever changes (table `operations`)."""
+
+    integrator_key: UUID
+    key: UUID
+    kind: Kind
+    account_key: UUID
+    approver_key: UUID
+    credential_key: UUID
+    request_control_key: UUID
+    request_fingerprint: bytes
+    end_to_end_id: str | None
+    amount: Brl
+    fee: int  # centavos, may be 0
+    payee: Payee
+    pix_transfer_type: str | None
+    pix_message: str | None
+    receiver_conciliation_id: str | None
+    nonce: bytes = field(repr=False)
+    correlation_id: str
+    created_at: datetime | None = None
+    details_digest: bytes = b""
+
+    @property
+    def debit(self) -> int:
+        """Centavos the account pays: amount and fee."""
+        return self.amount.centavos + self.fee
+
+
+def details_of(transfer: Transfer) -> dict[str, Any]:
+    """What the approver is shown and a device signs (transfers.md §5.2)."""
+    payee = transfer.payee
+    return {
+        "version": DETAILS_VERSION,
+        "operation": transfer.kind.value,
+        "operation_key": str(transfer.key),
+        "account_key": str(transfer.account_key),
+        "amount": transfer.amount.details(),
+        "fee_amount": f"{transfer.fee // 100}.{transfer.fee % 100:02d}",
+        "payee_name": payee.name,
+        "payee_document_masked": masked_document(payee.document) if payee.document else None,
+        "target": payee.target,
+        "item_count": 1,
+        "items_digest": None,
+    }
+
+
+def details_digest_of(transfer: Transfer) -> bytes:
+    """SHA-256 of the canonical (RFC 8785) details; 32 bytes."""
+    return hashlib.sha256(rfc8785.dumps(details_of(transfer))).digest()
