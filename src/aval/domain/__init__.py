@@ -1,0 +1,1 @@
+"""The rules: every line decides something from values it was given, and does no input or output."""
