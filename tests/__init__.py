@@ -1,0 +1,1 @@
+"""The tests mirror src/aval room by room; tests/proof holds the harnesses of the promises."""
