@@ -1,0 +1,130 @@
+"""Tenants: how a row becomes an Integrator, and every write to it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from aval.domain.integrator import SETTING_NAMES, IntegratorSettings
+from aval.domain.principal import Integrator
+from aval.storage.database import Connection, Row
+
+# Selected wherever a principal is read; the alias of the table is `i`.
+INTEGRATOR_COLUMNS = """i.integrator_id, i.name as integrator_name, i.ispb, i.mode, i.locale, i.settlement_mode,
+    i.sync_wait_seconds, i.approval_window_minutes, i.resend_cooldown_seconds, i.max_resends, i.token_alphabets,
+    i.require_sha256, i.signature_window_seconds, i.contact_cooldown_hours, i.ted_hours, i.requests_per_second,
+    i.budgets, i.rail_url, i.rail_secret_sealed, i.fixed_token, i.active as is_integrator_active,
+    i.pix_fee_centavos as integrator_pix_fee, i.ted_fee_centavos as integrator_ted_fee, i.version"""
+
+_SETTINGS = ", ".join(SETTING_NAMES)
+_PLACES = ", ".join(f"${place}" for place in range(4, 4 + len(SETTING_NAMES)))
+
+
+def integrator_of(row: Row) -> Integrator:
+    """Turn a row that holds INTEGRATOR_COLUMNS into an Integrator."""
+    return Integrator(
+        key=row["integrator_id"],
+        name=row["integrator_name"],
+        ispb=row["ispb"],
+        mode=row["mode"],
+        locale=row["locale"],
+        settlement_mode=row["settlement_mode"],
+        sync_wait=timedelta(seconds=row["sync_wait_seconds"]),
+        approval_window=timedelta(minutes=row["approval_window_minutes"]),
+        resend_cooldown=timedelta(seconds=row["resend_cooldown_seconds"]),
+        max_resends=row["max_resends"],
+        token_alphabets=row["token_alphabets"],
+        require_sha256=row["require_sha256"],
+        signature_window=timedelta(seconds=row["signature_window_seconds"]),
+        contact_cooldown=timedelta(hours=row["contact_cooldown_hours"]),
+        ted_hours=row["ted_hours"],
+        requests_per_second=row["requests_per_second"],
+        budgets=row["budgets"],
+        rail_url=row["rail_url"],
+        rail_secret_sealed=row["rail_secret_sealed"],
+        fixed_token=row["fixed_token"],
+        active=row["is_integrator_active"],
+        pix_fee=row["integrator_pix_fee"],
+        ted_fee=row["integrator_ted_fee"],
+        version=row["version"],
+    )
+
+
+def settings_of(row: Row) -> IntegratorSettings:
+    """Turn a row that holds the setting columns under their own names into settings."""
+    values = {name: row[name] for name in SETTING_NAMES}
+    return IntegratorSettings(**values | {"origins": tuple(values["origins"])})
+
+
+async def insert_integrator(
+    connection: Connection,
+    integrator_key: UUID,
+    settings: IntegratorSettings,
+    *,
+    rail_secret_sealed: bytes | None,
+    at: datetime,
+) -> None:
+    """Store a new tenant."""
+    await connection.execute(
+        f"insert into integrators (integrator_id, rail_secret_sealed, created_at, updated_at, {_SETTINGS})"  # noqa: S608
+        f" values ($1, $2, $3, $3, {_PLACES})",
+        integrator_key,
+        rail_secret_sealed,
+        at,
+        *_values(settings),
+    )
+
+
+async def update_integrator(
+    connection: Connection,
+    integrator_key: UUID,
+    settings: IntegratorSettings,
+    *,
+    rail_secret_sealed: bytes | None,
+    at: datetime,
+) -> None:
+    """Replace the settings and raise the version, so that every cached principal of it is void."""
+    await connection.execute(
+        f"update integrators set rail_secret_sealed = $2, updated_at = $3, version = version + 1,"  # noqa: S608
+        f" ({_SETTINGS}) = row ({_PLACES}) where integrator_id = $1",
+        integrator_key,
+        rail_secret_sealed,
+        at,
+        *_values(settings),
+    )
+
+
+async def update_integrator_fees(
+    connection: Connection, integrator_key: UUID, *, pix_fee: int, ted_fee: int, at: datetime
+) -> None:
+    """Set what an item costs where its account has no fee of its own; centavos."""
+    await connection.execute(
+        "update integrators set pix_fee_centavos = $2, ted_fee_centavos = $3, updated_at = $4, version = version + 1"
+        " where integrator_id = $1",
+        integrator_key,
+        pix_fee,
+        ted_fee,
+        at,
+    )
+
+
+async def lock_integrator(connection: Connection, integrator_key: UUID) -> Row | None:
+    """Lock a tenant against changes by others and read its whole row; None if unknown."""
+    return await connection.fetchrow(
+        "select * from integrators where integrator_id = $1 for no key update", integrator_key
+    )
+
+
+async def find_integrator(connection: Connection, integrator_key: UUID) -> Row | None:
+    """Read a tenant's whole row; None if unknown."""
+    return await connection.fetchrow("select * from integrators where integrator_id = $1", integrator_key)
+
+
+async def list_integrators(connection: Connection, *, offset: int, limit: int) -> list[Row]:
+    """Read tenants, oldest first."""
+    return await connection.fetch(
+        "select * from integrators order by created_at, integrator_id offset $1 limit $2", offset, limit
+    )
+
+
+def _values(settings: IntegratorSettings) -> list[Any]:
+    return [getattr(settings, name) for name in SETTING_NAMES]
