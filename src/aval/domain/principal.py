@@ -66,3 +66,11 @@ class AdminActor:
     def may(self, scope: str) -> bool:
         """Whether the admin key carries the scope."""
         return scope in self.scopes
+
+
+class PrincipalStale(Exception):
+    """The cached principal is no longer what the database holds: revoked, inactive or changed.
+
+    Raised by the deciding statement of a hot operation, which then changed nothing; the edge reads the principal
+    anew and calls the handler once more, or answers that the credential is not valid.
+    """

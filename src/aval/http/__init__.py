@@ -1,0 +1,1 @@
+"""The HTTP edge: parses requests, renders answers, calls one operation."""

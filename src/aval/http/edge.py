@@ -1,0 +1,122 @@
+"""What feature files and the edge agree on: a call, its answer, and the route that joins them to a handler."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from aval.domain.money import Brl
+from aval.domain.principal import AdminActor, Principal
+
+BODY_BYTES_MAX = 256 * 1024  # spec transfers.md §2.1
+BATCH_BODY_BYTES_MAX = 2 * 1024 * 1024
+
+Audience = Literal["integrator", "admin", "public", "rail"]
+Family = Literal["pix", "ted", "qit"]
+QueryKind = Literal["text", "uuid", "page", "page_size", "date", "choice"]
+
+
+@dataclass(slots=True)
+class Call:
+    """One request after the edge's checks: keys in the path and query are lower-case version 4 UUIDs."""
+
+    method: str
+    path: str  # as sent, without the query
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)  # names in lower case
+    body: bytes = field(repr=False)  # `{}` where the route reads an empty body so
+    correlation_id: str
+    principal: Principal | None = None
+    admin: AdminActor | None = None
+    # A hot handler sets it once the database has confirmed the principal; before that, a refusal is not an answer.
+    is_verified: bool = False
+    leave: Callable[[], None] = field(default=lambda: None, repr=False)
+
+    def release(self) -> None:
+        """Stop counting among the integrator's calls in progress, before a wait that may be long."""
+        self.leave()
+
+    @property
+    def caller(self) -> Principal:
+        """The principal of an integrator's route, which the edge has made sure of."""
+        assert self.principal is not None
+        return self.principal
+
+    @property
+    def administrator(self) -> AdminActor:
+        """The actor of an admin route, which the edge has made sure of."""
+        assert self.admin is not None
+        return self.admin
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status, JSON bytes (none for an empty body) and headers beyond the ones every answer has, names in lower case."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParameter:
+    """A query parameter a route knows; the edge checks its kind, the handler receives its text."""
+
+    name: str
+    kind: QueryKind = "text"
+    choices: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and path, who may call it, and what OpenAPI tells about it.
+
+    `family` decides which code a malformed uuid gets. A parameter of the path whose name ends `_key` or `_id` is a
+    uuid. `refusals` are names of the error catalogue beyond the ones the edge itself answers with.
+    """
+
+    method: str
+    path: str
+    handler: Handler = field(repr=False)
+    scope: str | None
+    audience: Audience
+    family: Family
+    success: int
+    summary: str
+    request: type[msgspec.Struct] | None = None
+    response: Any = None
+    empty_body: bool = False
+    body_limit: int = BODY_BYTES_MAX
+    query: tuple[QueryParameter, ...] = ()
+    is_hot: bool = False
+    refusals: tuple[str, ...] = ()
+
+
+def json_answer(status: int, value: object, **headers: str) -> Answer:
+    """Encode a value; amounts (`Brl`) become exact JSON numbers. `idempotent_replayed=` names `Idempotent-Replayed`."""
+    return Answer(status, encoded(value), {name.replace("_", "-"): text for name, text in headers.items()})
+
+
+def encoded(value: object) -> bytes:
+    """Encode dicts, lists, structs and plain values as JSON; amounts as numbers, `UNSET` members left out."""
+    return msgspec.json.encode(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    """Replace amounts by their text: msgspec would write a dataclass as an object."""
+    if isinstance(value, Brl):
+        return msgspec.Raw(value.wire().encode())
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items() if member is not msgspec.UNSET}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if isinstance(value, msgspec.Struct):
+        members = zip(value.__struct_encode_fields__, msgspec.structs.astuple(value), strict=True)
+        return {name: _plain(member) for name, member in members if member is not msgspec.UNSET}
+    return value

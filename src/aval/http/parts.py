@@ -1,0 +1,42 @@
+"""The parts the edge is built from; bootstrap makes them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from aval.domain.keyring import Keyring
+from aval.http.metrics_view import HttpMetrics
+from aval.ports import Rails
+from aval.storage.database import Database
+
+
+class KeyringSource(Protocol):
+    """Gives the keys as they are now; the keys file may change while the process runs."""
+
+    def current(self) -> Keyring:
+        """The keyring; cheap, called for every request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """What the edge needs to know of the deployment."""
+
+    is_production: bool
+    has_ops_routes: bool  # health, metrics and documentation on the main listener: development only
+    body_timeout: timedelta = timedelta(seconds=15)
+    integrator_calls_max: int = 32
+    operation_waiting_max: int = 4
+    principals_cached_max: int = 10_000
+    has_access_log: bool = True
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything handlers may reach."""
+
+    db: Database
+    keyring: KeyringSource
+    rails: Rails
+    settings: HttpSettings
+    metrics: HttpMetrics
