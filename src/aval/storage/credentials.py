@@ -23,6 +23,18 @@ class SignedPrincipal:
     public_key_pem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential as an administrator sees it: never the key or its hash."""
+
+    key: UUID
+    type: str  # bearer, signed
+    scopes: list[str]
+    api_client_key: UUID | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
 async def find_principal_by_api_key_hashes(connection: Connection, hashes: Sequence[bytes]) -> Principal | None:
     """Find who an API key stands for, by its hash under any live key; None if unknown, revoked or inactive."""
     row = await connection.fetchrow(f"{_FIND_PRINCIPAL} and c.api_key_hash = any($1::bytea[])", hashes)
@@ -100,15 +112,18 @@ async def revoke(connection: Connection, integrator_key: UUID, credential_key: U
     return tag == "UPDATE 1"
 
 
-async def list_credentials(connection: Connection, integrator_key: UUID, *, offset: int, limit: int) -> list[Row]:
-    """Read the credentials of a tenant, revoked ones too, oldest first; never a key or its hash."""
-    return await connection.fetch(
-        "select credential_id, credential_type, scopes, api_client_key, created_at, revoked_at from credentials"
-        " where integrator_id = $1 order by created_at, credential_id offset $2 limit $3",
+async def list_credentials(
+    connection: Connection, integrator_key: UUID, *, offset: int, limit: int
+) -> list[Credential]:
+    """Read the credentials of a tenant, revoked ones too, oldest first."""
+    rows = await connection.fetch(
+        "select credential_id as key, credential_type as type, scopes, api_client_key, created_at, revoked_at"
+        " from credentials where integrator_id = $1 order by created_at, credential_id offset $2 limit $3",
         integrator_key,
         offset,
         limit,
     )
+    return [Credential(**row) for row in rows]
 
 
 def _principal_of(row: Row) -> Principal:

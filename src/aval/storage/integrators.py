@@ -1,10 +1,12 @@
 """Tenants: how a row becomes an Integrator, and every write to it."""
 
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from aval.domain.integrator import SETTING_NAMES, IntegratorSettings
+from aval.domain.money import Brl
 from aval.domain.principal import Integrator
 from aval.storage.database import Connection, Row
 
@@ -49,10 +51,17 @@ def integrator_of(row: Row) -> Integrator:
     )
 
 
-def settings_of(row: Row) -> IntegratorSettings:
-    """Turn a row that holds the setting columns under their own names into settings."""
-    values = {name: row[name] for name in SETTING_NAMES}
-    return IntegratorSettings(**values | {"origins": tuple(values["origins"])})
+@dataclass(frozen=True, slots=True)
+class StoredIntegrator:
+    """A tenant as an administrator sees it."""
+
+    key: UUID
+    settings: IntegratorSettings
+    rail_secret_sealed: bytes | None = field(repr=False)
+    pix_fee: Brl
+    ted_fee: Brl
+    created_at: datetime
+    updated_at: datetime
 
 
 async def insert_integrator(
@@ -94,35 +103,51 @@ async def update_integrator(
 
 
 async def update_integrator_fees(
-    connection: Connection, integrator_key: UUID, *, pix_fee: int, ted_fee: int, at: datetime
+    connection: Connection, integrator_key: UUID, *, pix_fee: Brl, ted_fee: Brl, at: datetime
 ) -> None:
-    """Set what an item costs where its account has no fee of its own; centavos."""
+    """Set what an item costs where its account has no fee of its own."""
     await connection.execute(
         "update integrators set pix_fee_centavos = $2, ted_fee_centavos = $3, updated_at = $4, version = version + 1"
         " where integrator_id = $1",
         integrator_key,
-        pix_fee,
-        ted_fee,
+        pix_fee.centavos,
+        ted_fee.centavos,
         at,
     )
 
 
-async def lock_integrator(connection: Connection, integrator_key: UUID) -> Row | None:
-    """Lock a tenant against changes by others and read its whole row; None if unknown."""
-    return await connection.fetchrow(
+async def lock_integrator(connection: Connection, integrator_key: UUID) -> StoredIntegrator | None:
+    """Lock a tenant against changes by others and read it; None if unknown."""
+    row = await connection.fetchrow(
         "select * from integrators where integrator_id = $1 for no key update", integrator_key
     )
+    return None if row is None else _stored(row)
 
 
-async def find_integrator(connection: Connection, integrator_key: UUID) -> Row | None:
-    """Read a tenant's whole row; None if unknown."""
-    return await connection.fetchrow("select * from integrators where integrator_id = $1", integrator_key)
+async def find_integrator(connection: Connection, integrator_key: UUID) -> StoredIntegrator | None:
+    """Read a tenant; None if unknown."""
+    row = await connection.fetchrow("select * from integrators where integrator_id = $1", integrator_key)
+    return None if row is None else _stored(row)
 
 
-async def list_integrators(connection: Connection, *, offset: int, limit: int) -> list[Row]:
+async def list_integrators(connection: Connection, *, offset: int, limit: int) -> list[StoredIntegrator]:
     """Read tenants, oldest first."""
-    return await connection.fetch(
+    rows = await connection.fetch(
         "select * from integrators order by created_at, integrator_id offset $1 limit $2", offset, limit
+    )
+    return [_stored(row) for row in rows]
+
+
+def _stored(row: Row) -> StoredIntegrator:
+    values = {name: row[name] for name in SETTING_NAMES}
+    return StoredIntegrator(
+        key=row["integrator_id"],
+        settings=IntegratorSettings(**values | {"origins": tuple(values["origins"])}),
+        rail_secret_sealed=row["rail_secret_sealed"],
+        pix_fee=Brl(row["pix_fee_centavos"]),
+        ted_fee=Brl(row["ted_fee_centavos"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
     )
 
 
