@@ -72,6 +72,16 @@ def another_process(data_dir: Path) -> subprocess.Popen[str]:
     )
 
 
+def a_stranger(server: EmbeddedServer) -> subprocess.Popen[bytes]:
+    """A process of the server's account that has nothing to do with it."""
+    account = server.place.account
+    return subprocess.Popen(["sleep", "60"], user=account.uid if account else None)
+
+
+def owner_of(process: int) -> int:
+    return Path(f"/proc/{process}").stat().st_uid
+
+
 def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
@@ -157,7 +167,7 @@ async def test_a_killed_server_comes_back_with_its_data(data_dir: Path) -> None:
     os.kill(process_of(server), signal.SIGKILL)
     looking_after = asyncio.create_task(server.keep_running(every_s=0.05))
     async with asyncio.timeout(60):
-        while not await answers(dsn):
+        while not await answers(dsn):  # noqa: ASYNC110 - the server is another process
             await asyncio.sleep(0.05)
     looking_after.cancel()
     await server.stop()
@@ -243,8 +253,7 @@ async def test_root_runs_the_server_as_nobody_and_strangers_cannot_connect(data_
     server = EmbeddedServer(data_dir)
     await server.start()
     try:
-        owner = Path(f"/proc/{process_of(server)}").stat().st_uid
-        assert owner == server.place.cluster.stat().st_uid == server.place.account.uid != 0
+        assert owner_of(process_of(server)) == server.place.cluster.stat().st_uid == server.place.account.uid != 0
         stranger = embedded_binaries.Account(uid=54321, gid=54321, name="stranger")
         psql = server.place.installation.program("psql")
         at = ("-h", str(server.place.sockets), "-U", "aval", "-c", "select true")
