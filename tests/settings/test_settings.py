@@ -19,18 +19,17 @@ def _sentences(environ: dict[str, str], environment: str = "development") -> lis
 def test_defaults_are_those_of_the_documents() -> None:
     settings = Settings.read(URL, default_environment="production")
     assert (settings.http.host, settings.http.port, settings.http.ops_port) == ("127.0.0.1", 8321, 8322)
-    assert settings.database.lock_timeout == timedelta(seconds=2)
     assert settings.worker.poll == timedelta(milliseconds=20)
     assert [gap.total_seconds() for gap in settings.worker.webhook_retry_gaps] == [
         60, 300, 900, 3600, 10_800, 21_600, 43_200,
     ]  # fmt: skip
     budgets = settings.budgets
-    assert (budgets.approver_wrong_day_max, budgets.approver_wrong_month_max, budgets.approver_wrong_streak_max) == (
+    assert (budgets.approver_wrong_24h_max, budgets.approver_wrong_30d_max, budgets.approver_wrong_in_a_row_max) == (
         20,
         100,
         100,
     )
-    assert (budgets.unanswered_short_max, budgets.unanswered_day_max, budgets.messages_day_max) == (6, 20, 200)
+    assert (budgets.unanswered_10min_max, budgets.unanswered_24h_max, budgets.messages_24h_max) == (6, 20, 200)
     assert not settings.channels.local_targets
 
 
@@ -74,8 +73,8 @@ def test_values_are_read_in_their_kinds(tmp_path: Path) -> None:
         ("AVAL_PORT", "70000", "AVAL_PORT must be a whole number from 1 to 65535."),
         ("AVAL_POOL_SIZE", "21", "AVAL_POOL_SIZE must be a whole number from 1 to 20."),
         ("AVAL_ENV", "staging", "AVAL_ENV must be one of production, development."),
-        ("AVAL_LOCK_TIMEOUT", "0", "AVAL_LOCK_TIMEOUT must be a number of seconds from 0.001 to 60."),
-        ("AVAL_LOCK_TIMEOUT", "nan", "AVAL_LOCK_TIMEOUT must be a number of seconds from 0.001 to 60."),
+        ("AVAL_BODY_TIMEOUT", "0", "AVAL_BODY_TIMEOUT must be a number of seconds from 0.001 to 300."),
+        ("AVAL_BODY_TIMEOUT", "nan", "AVAL_BODY_TIMEOUT must be a number of seconds from 0.001 to 300."),
         ("AVAL_LOCAL_TARGETS", "maybe", "AVAL_LOCAL_TARGETS must be on or off."),
         ("AVAL_TED_HOLIDAYS", "25/12/2026", "AVAL_TED_HOLIDAYS must be a list of days such as 2026-12-25."),
         ("AVAL_CHANNELS_OFF", "pigeon", "AVAL_CHANNELS_OFF must be a list of sms and email."),

@@ -83,9 +83,6 @@ class DatabaseSettings:
         shown="AVAL_DATABASE_URL",
     )
     pool_size: int = kinds.count("AVAL_POOL_SIZE", "10", "Connections of one process.", high=20)
-    lock_timeout: timedelta = kinds.seconds("AVAL_LOCK_TIMEOUT", "2", "Longest wait for a row; then 503.", high=60)
-    statement_timeout: timedelta = kinds.seconds("AVAL_STATEMENT_TIMEOUT", "5", "Longest statement.", high=300)
-    idle_timeout: timedelta = kinds.seconds("AVAL_IDLE_TIMEOUT", "10", "Longest pause within a transaction.", high=300)
     standby_required: bool = kinds.switch(
         "AVAL_STANDBY_REQUIRED", "off", "Refuse to run unless commits wait for a synchronous standby."
     )
@@ -223,41 +220,41 @@ class WorkerSettings:
 class BudgetSettings:
     """Guessing and message budgets"""
 
-    approver_wrong_day_max: int = kinds.count(
-        "AVAL_APPROVER_WRONG_DAY_MAX", "20", "Wrong tokens of an approver in 24 h."
+    approver_wrong_24h_max: int = kinds.count(
+        "AVAL_APPROVER_WRONG_24H_MAX", "20", "Wrong tokens of an approver in 24 h."
     )
-    approver_wrong_month_max: int = kinds.count("AVAL_APPROVER_WRONG_MONTH_MAX", "100", "The same in 30 days.")
-    approver_wrong_streak_max: int = kinds.count(
-        "AVAL_APPROVER_WRONG_STREAK_MAX", "100", "The same without a right one."
+    approver_wrong_30d_max: int = kinds.count("AVAL_APPROVER_WRONG_30D_MAX", "100", "The same in 30 days.")
+    approver_wrong_in_a_row_max: int = kinds.count(
+        "AVAL_APPROVER_WRONG_IN_A_ROW_MAX", "100", "The same without a right one."
     )
-    approver_exhausted_day_max: int = kinds.count(
-        "AVAL_APPROVER_EXHAUSTED_DAY_MAX", "2", "Operations of an approver rejected for attempts in 24 h."
+    approver_exhausted_24h_max: int = kinds.count(
+        "AVAL_APPROVER_EXHAUSTED_24H_MAX", "2", "Operations of an approver rejected for attempts in 24 h."
     )
-    integrator_wrong_day_max: int = kinds.count(
-        "AVAL_INTEGRATOR_WRONG_DAY_MAX", "240", "Wrong 32-symbol tokens of an integrator in 24 h."
+    integrator_wrong_24h_max: int = kinds.count(
+        "AVAL_INTEGRATOR_WRONG_24H_MAX", "240", "Wrong 32-symbol tokens of an integrator in 24 h."
     )
-    platform_wrong_day_alarm: int = kinds.count(
-        "AVAL_PLATFORM_WRONG_DAY_ALARM", "12000", "The deployment's, that alarm."
+    platform_wrong_24h_alarm: int = kinds.count(
+        "AVAL_PLATFORM_WRONG_24H_ALARM", "12000", "The deployment's, that alarm."
     )
-    platform_wrong_day_max: int = kinds.count(
-        "AVAL_PLATFORM_WRONG_DAY_MAX", "25000", "The deployment's, that pause it."
+    platform_wrong_24h_max: int = kinds.count(
+        "AVAL_PLATFORM_WRONG_24H_MAX", "25000", "The deployment's, that pause it."
     )
-    approver_digits_month_max: int = kinds.count(
-        "AVAL_APPROVER_DIGITS_MONTH_MAX", "8", "Wrong digits tokens of an approver in 30 days, then overflow."
+    approver_digits_wrong_30d_max: int = kinds.count(
+        "AVAL_APPROVER_DIGITS_WRONG_30D_MAX", "8", "Wrong digits tokens of an approver in 30 days, then overflow."
     )
-    integrator_digits_day_max: int = kinds.count(
-        "AVAL_INTEGRATOR_DIGITS_DAY_MAX", "24", "Wrong digits tokens of an integrator in 24 h, then overflow."
+    integrator_digits_wrong_24h_max: int = kinds.count(
+        "AVAL_INTEGRATOR_DIGITS_WRONG_24H_MAX", "24", "Wrong digits tokens of an integrator in 24 h, then overflow."
     )
     digits_overflow: str = kinds.choice(
         "AVAL_DIGITS_OVERFLOW", "crockford32", ["crockford32", "refuse"], "What follows a spent digits budget."
     )
-    unanswered_short_max: int = kinds.count(
-        "AVAL_UNANSWERED_SHORT_MAX", "6", "Unanswered messages to an approver in 10 min."
+    unanswered_10min_max: int = kinds.count(
+        "AVAL_UNANSWERED_10MIN_MAX", "6", "Unanswered messages to an approver in 10 min."
     )
-    unanswered_day_max: int = kinds.count(
-        "AVAL_UNANSWERED_DAY_MAX", "20", "Unanswered messages to an approver in 24 h."
+    unanswered_24h_max: int = kinds.count(
+        "AVAL_UNANSWERED_24H_MAX", "20", "Unanswered messages to an approver in 24 h."
     )
-    messages_day_max: int = kinds.count("AVAL_MESSAGES_DAY_MAX", "200", "Messages to an approver in 24 h.")
+    messages_24h_max: int = kinds.count("AVAL_MESSAGES_24H_MAX", "200", "Messages to an approver in 24 h.")
     pending_operations_max: int = kinds.count("AVAL_PENDING_OPERATIONS_MAX", "10", "Pending operations of an approver.")
 
 
