@@ -185,7 +185,7 @@ async def test_a_lock_file_naming_a_stranger_does_not_prevent_the_start(data_dir
     server = EmbeddedServer(data_dir)
     await server.start()
     await server.stop()
-    sleeper = subprocess.Popen(["sleep", "60"], **({"user": server.place.account.uid} if server.place.account else {}))
+    sleeper = a_stranger(server)
     try:
         lock_file = server.place.cluster / "postmaster.pid"
         lock_file.write_text(f"{sleeper.pid}\n{server.place.cluster}\n1\n5432\n\n\n")

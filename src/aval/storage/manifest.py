@@ -85,7 +85,7 @@ async def remember_schema(connection: Connection, *, is_changed: bool) -> None:
 
 async def schema_drift(connection: Connection) -> list[Drift]:
     """Compare the schema with the manifest; under another PostgreSQL version by names alone."""
-    if not await connection.fetchval("select to_regclass('aval.schema_manifest') is not null"):
+    if not await _is_remembered(connection):
         return [Drift("table", "schema_manifest", "missing")]
     rows = await connection.fetch(
         f"""
@@ -97,11 +97,10 @@ async def schema_drift(connection: Connection) -> list[Drift]:
          order by 1, 2
         """  # noqa: S608 - constants only
     )
-    return [Drift(**row) for row in rows] or await _absence(connection)
+    return [Drift(**row) for row in rows]
 
 
-async def _absence(connection: Connection) -> list[Drift]:
-    """A manifest without rows would agree with an empty schema."""
-    if await connection.fetchval("select exists (select from aval.schema_manifest)"):
-        return []
-    return [Drift("table", "schema_manifest", "missing")]
+async def _is_remembered(connection: Connection) -> bool:
+    if not await connection.fetchval("select to_regclass('aval.schema_manifest') is not null"):
+        return False
+    return bool(await connection.fetchval("select exists (select from aval.schema_manifest)"))
