@@ -1,7 +1,13 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from aval.domain.contact import AREA_CODES, normalized_email, normalized_phone
+from aval.domain.contact import normalized_email, normalized_phone
 
+AREA_CODES = (
+    "11 12 13 14 15 16 17 18 19 21 22 24 27 28 31 32 33 34 35 37 38 41 42 43 44 45 46 47 48 49 51 53 54 55 "
+    "61 62 63 64 65 66 67 68 69 71 73 74 75 77 79 81 82 83 84 85 86 87 88 89 91 92 93 94 95 96 97 98 99"
+)
 NO_PHONES = [
     *["5511987654321", "11987654321", "+55 11 98765-4321", "+55 (11) 98765-4321", "+5511987654321;ext=5"],
     *["+5511987654321 x5", "+55011987654321", "+550 11987654321", "+551133334444", "+551187654321", "+5511887654321"],
@@ -23,9 +29,15 @@ def test_other_numbers_and_spellings_are_refused(text: str) -> None:
 
 
 def test_there_are_67_area_codes() -> None:
-    accepted = {f"{code:02d}" for code in range(100) if normalized_phone(f"+55{code:02d}987654321")}
-    assert accepted == AREA_CODES
+    accepted = [f"{code:02d}" for code in range(100) if normalized_phone(f"+55{code:02d}987654321")]
+    assert " ".join(accepted) == AREA_CODES
     assert len(accepted) == 67
+
+
+@given(st.sampled_from(AREA_CODES.split()), st.integers(0, 99_999_999))
+def test_every_nine_digit_number_of_an_area_code_is_mobile(area_code: str, number: int) -> None:
+    text = f"+55{area_code}9{number:08d}"
+    assert normalized_phone(text) == text
 
 
 @pytest.mark.parametrize(
