@@ -128,7 +128,7 @@ class Transfer:
     request_fingerprint: bytes
     end_to_end_id: str | None
     amount: Brl
-    fee: int  # centavos, may be 0
+    fee: Brl
     payee: Payee
     pix_transfer_type: str | None
     pix_message: str | None
@@ -139,9 +139,9 @@ class Transfer:
     details_digest: bytes = b""
 
     @property
-    def debit(self) -> int:
-        """Centavos the account pays: amount and fee."""
-        return self.amount.centavos + self.fee
+    def debit(self) -> Brl:
+        """What the account pays: amount and fee."""
+        return self.amount + self.fee
 
 
 def details_of(transfer: Transfer) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def details_of(transfer: Transfer) -> dict[str, Any]:
         "operation_key": str(transfer.key),
         "account_key": str(transfer.account_key),
         "amount": transfer.amount.details(),
-        "fee_amount": f"{transfer.fee // 100}.{transfer.fee % 100:02d}",
+        "fee_amount": transfer.fee.details(),
         "payee_name": payee.name,
         "payee_document_masked": masked_document(payee.document) if payee.document else None,
         "target": payee.target,

@@ -1,0 +1,117 @@
+"""Budgets that bound guessing across operations: per approver, per integrator, per deployment.
+
+Source: transfers.md §8.3, promises.md §7. Every figure is a setting; 5 attempts and 5:00 always hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+DAY = timedelta(hours=24)
+MONTH = timedelta(days=30)
+FOREVER = timedelta(days=30)  # what Retry-After says when only a new contact helps
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetFigures:
+    """The limits; defaults of transfers.md §8.3."""
+
+    approver_wrong_24h_max: int = 20
+    approver_wrong_30d_max: int = 100
+    approver_exhausted_24h_max: int = 2
+    approver_wrong_in_a_row_max: int = 100
+    approver_digits_wrong_30d_max: int = 8
+    integrator_digits_wrong_24h_max: int = 24
+    integrator_wrong_24h_max: int = 240
+    platform_wrong_24h_max: int = 25_000
+
+
+@dataclass(frozen=True, slots=True)
+class WrongComparison:
+    """One evaluated comparison that was not right."""
+
+    judged_at: datetime
+    is_digits: bool
+    is_fifth: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GuessHistory:
+    """What was guessed wrong: by one approver of one integrator (newest first, 30 days), and around them in 24 h."""
+
+    by_approver: Sequence[WrongComparison] = ()
+    wrong_in_a_row: int = 0
+    integrator_wrong_24h: int = 0
+    integrator_digits_wrong_24h: int = 0
+    platform_wrong_24h: int = 0
+    integrator_room_at: datetime | None = None
+    platform_room_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStop:
+    """A spent budget: its name on the wire, and when it is worth another call."""
+
+    reason: str
+    retry_after: timedelta
+
+
+NO_HISTORY = GuessHistory()
+
+
+def guess_stop(history: GuessHistory, figures: BudgetFigures, now: datetime) -> BudgetStop | None:
+    """The budget that forbids another comparison, or None."""
+    wait = _approver_wait(history, figures, now)
+    if wait is not None:
+        return BudgetStop("approver_locked", wait)
+    if history.integrator_wrong_24h >= figures.integrator_wrong_24h_max:
+        return BudgetStop("integrator_paused", _until(history.integrator_room_at, now))
+    if history.platform_wrong_24h >= figures.platform_wrong_24h_max:
+        return BudgetStop("platform_paused", _until(history.platform_room_at, now))
+    return None
+
+
+def is_digits_budget_spent(history: GuessHistory, figures: BudgetFigures, now: datetime) -> bool:
+    """Whether new generations must use the 32 symbols, and live digits tokens of the approver are dead."""
+    return is_approver_digits_spent(history, figures, now) or (
+        history.integrator_digits_wrong_24h >= figures.integrator_digits_wrong_24h_max
+    )
+
+
+def is_approver_digits_spent(history: GuessHistory, figures: BudgetFigures, now: datetime) -> bool:
+    """Whether the approver's own digits budget is spent, which also ends their live digits tokens."""
+    digits = [wrong for wrong in history.by_approver if wrong.is_digits]
+    return _room_in(digits, MONTH, figures.approver_digits_wrong_30d_max, now) is not None
+
+
+def _approver_wait(history: GuessHistory, figures: BudgetFigures, now: datetime) -> timedelta | None:
+    if history.wrong_in_a_row >= figures.approver_wrong_in_a_row_max:
+        return FOREVER
+    wrong = history.by_approver
+    fifths = [comparison for comparison in wrong if comparison.is_fifth]
+    waits = (
+        _room_in(wrong, DAY, figures.approver_wrong_24h_max, now),
+        _room_in(wrong, MONTH, figures.approver_wrong_30d_max, now),
+        _lock_after(fifths, figures.approver_exhausted_24h_max, now),
+    )
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _room_in(wrong: Sequence[WrongComparison], window: timedelta, most: int, now: datetime) -> timedelta | None:
+    """How long until fewer than `most` lie in the window; None if there is room now. Newest first."""
+    if len(wrong) < most:
+        return None
+    wait = wrong[most - 1].judged_at + window - now
+    return wait if wait > timedelta(0) else None
+
+
+def _lock_after(fifths: Sequence[WrongComparison], most: int, now: datetime) -> timedelta | None:
+    """A lock of 24 h from the moment `most` operations were exhausted within 24 h of each other."""
+    for latest, earliest in zip(fifths, fifths[most - 1 :], strict=False):
+        if latest.judged_at - earliest.judged_at < DAY and now < latest.judged_at + DAY:
+            return latest.judged_at + DAY - now
+    return None
+
+
+def _until(room_at: datetime | None, now: datetime) -> timedelta:
+    return max(room_at - now, timedelta(seconds=1)) if room_at is not None else DAY

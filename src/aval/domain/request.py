@@ -1,0 +1,161 @@
+"""A request for a transfer: what is known when it arrives, and the first check it fails.
+
+Source: transfers.md §3.1 (create, order of checks), §2.5, §2.6.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from aval.domain.approval import ApprovalFacts, exceeded_limit, is_approver_allowed, is_outside_ted_hours
+from aval.domain.budget import BudgetStop
+from aval.domain.challenge import DEFAULT_ALPHABETS, TOKEN_LIFETIME, Challenge
+from aval.domain.errors import Refusal
+from aval.domain.money import Brl
+from aval.domain.principal import Integrator, Principal
+from aval.domain.token import Alphabet
+from aval.domain.transfer import Kind, Method, Payee, Status
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequest:
+    """One create call, decoded. `refusal` is what the edge found wrong and whose turn comes after the account's."""
+
+    principal: Principal
+    kind: Kind
+    account_key: UUID
+    key: UUID
+    nonce: bytes = field(repr=False)
+    request_control_key: UUID
+    fingerprint: bytes
+    correlation_id: str
+    amount: Brl
+    end_to_end_id: str | None = None
+    payee: Payee | None = field(default=None, repr=False)
+    pix_transfer_type: str | None = None
+    pix_message: str | None = field(default=None, repr=False)
+    receiver_conciliation_id: str | None = None
+    approver_index: bytes = b""
+    method: Method = Method.SMS
+    refusal: Refusal | None = None
+
+    @property
+    def identity(self) -> tuple[UUID, str, UUID]:
+        """What makes two calls the same request: integrator, kind, request_control_key."""
+        return self.principal.integrator.key, self.kind.value, self.request_control_key
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What PostgreSQL knows about one request, read in one statement."""
+
+    now: datetime
+    is_authentic: bool
+    is_current: bool
+    account_status: str | None
+    balance: Brl
+    fee: Brl | None
+    limits: Mapping[str, Any]
+    twin_key: UUID | None
+    twin_fingerprint: bytes | None
+    is_end_to_end_id_used: bool
+    approver_key: UUID | None
+    approval: ApprovalFacts
+    contact_key: UUID | None
+    masked_destination: str | None
+    usable_at: datetime | None
+    is_channel_closed: bool
+    budget_stop: BudgetStop | None = None
+    is_digits_budget_spent: bool = False
+
+
+def is_twin(request: TransferRequest, facts: RequestFacts) -> bool:
+    """Whether this is a repeat of a request that was accepted; raises the conflict if only the key is the same."""
+    if facts.twin_key is None or facts.account_status is None:
+        return False
+    if facts.twin_fingerprint != request.fingerprint:
+        raise Refusal(f"{request.kind.family}.idempotency_conflict")
+    return True
+
+
+def refuse(request: TransferRequest, facts: RequestFacts, fee: Brl) -> None:
+    """Raise the first check that fails after idempotency, in the order of §3.1."""
+    family = request.kind.family
+    if facts.account_status != "open":
+        raise Refusal(f"{family}.account_unavailable")
+    if request.refusal is not None:
+        raise request.refusal
+    if facts.is_end_to_end_id_used:
+        raise Refusal(f"{family}.duplicate_end_to_end_id")
+    if is_outside_ted_hours(facts.approval, request.kind, facts.now):
+        raise Refusal(f"{family}.outside_ted_hours")
+    if facts.approver_key is None or not is_approver_allowed(facts.approval, request.kind, request.amount):
+        raise Refusal(f"{family}.approver_not_allowed")
+    if facts.contact_key is None or facts.usable_at is None or facts.usable_at > facts.now:
+        raise Refusal(f"{family}.contact_not_available")
+    if facts.budget_stop is not None:
+        raise budget_refusal(family, facts.budget_stop)
+    if facts.is_channel_closed:
+        raise Refusal(f"{family}.channel_closed_on_create")
+    limit = exceeded_limit(facts.approval, request.amount, request.method, facts.now)
+    if limit is not None:
+        raise Refusal(f"{family}.limit_exceeded", extra_fields={"reason": limit}, reason=limit)
+    if request.amount + fee > facts.balance:
+        raise Refusal(f"{family}.insufficient_funds")
+
+
+def budget_refusal(family: str, stop: BudgetStop) -> Refusal:
+    """What a spent budget answers (§8.3)."""
+    if stop.reason == "pending_operations_limit":
+        return Refusal(f"{family}.limit_exceeded", extra_fields={"reason": stop.reason}, reason=stop.reason)
+    seconds = seconds_up(stop.retry_after)
+    return Refusal(
+        "qit.too_many_requests",
+        extra_fields={"reason": stop.reason},
+        headers={"Retry-After": str(seconds)},
+        seconds=seconds,
+    )
+
+
+def seconds_up(duration: timedelta) -> int:
+    """Whole seconds to wait, rounded up, at least one."""
+    return max(1, math.ceil(duration.total_seconds()))
+
+
+def fee_of(integrator: Integrator, kind: Kind, account_fee: Brl | None) -> Brl:
+    """The fee per item: the account's own before the integrator's."""
+    if account_fee is not None:
+        return account_fee
+    return Brl(integrator.pix_fee if kind in (Kind.PIX_TRANSFER, Kind.PIX_TRANSFER_BATCH) else integrator.ted_fee)
+
+
+def alphabet_of(integrator: Integrator, kind: Kind, *, is_digits_budget_spent: bool) -> Alphabet:
+    """The alphabet a new generation uses: the integrator's choice, unless the digits budget is spent."""
+    chosen = Alphabet(integrator.token_alphabets.get(kind.value, DEFAULT_ALPHABETS[kind]))
+    return Alphabet.CROCKFORD32 if is_digits_budget_spent else chosen
+
+
+def first_challenge(request: TransferRequest, facts: RequestFacts, kid: str) -> Challenge:
+    """The challenge of a request that passed every check: generation 1, issued now."""
+    integrator, now = request.principal.integrator, facts.now
+    alphabet = alphabet_of(integrator, request.kind, is_digits_budget_spent=facts.is_digits_budget_spent)
+    return Challenge(
+        status=Status.PENDING_2FA_APPROVAL,
+        method=request.method,
+        contact_key=facts.contact_key,
+        masked_destination=facts.masked_destination,
+        generation=1,
+        attempts_used=0,
+        kid=kid,
+        alphabets=alphabet.letter,
+        issued_at=now,
+        expires_at=now + TOKEN_LIFETIME,
+        can_resend_at=now + integrator.resend_cooldown,
+        resends_left=integrator.max_resends,
+        resend_cooldown=integrator.resend_cooldown,
+        approval_deadline=now + integrator.approval_window,
+        updated_at=now,
+    )

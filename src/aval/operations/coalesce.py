@@ -1,0 +1,141 @@
+"""Gathers the calls that are waiting and runs them together: many calls share one transaction and one commit.
+
+No timer: a lane takes what is there when it becomes free (docs/adr/0005).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+CallT = TypeVar("CallT")
+ResultT = TypeVar("ResultT")
+
+
+class Postponed(Enum):
+    """The result of a row that has to run on its own: it is locked elsewhere, or met a neighbour of its batch."""
+
+    ALONE = "alone"
+
+
+ALONE = Postponed.ALONE
+
+
+@dataclass(slots=True)
+class _Entry(Generic[CallT, ResultT]):
+    call: CallT
+    key: Hashable
+    future: "asyncio.Future[ResultT]"
+
+
+class Coalescer(Generic[CallT, ResultT]):
+    """Runs calls in batches on a few lanes.
+
+    `run(calls, may_wait)` answers one result, exception or ALONE for each call; with `may_wait` (one call only) it
+    waits for a locked row and never answers ALONE. Two calls with the same key never share a batch and never run side
+    by side: the second waits. A batch that fails as a whole is run again call by call, so that one bad row never
+    fails its neighbours.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[CallT], bool], Awaitable[Sequence[ResultT | Exception | Postponed]]],
+        *,
+        key_of: Callable[[CallT], Hashable],
+        batch_max: int,
+        lanes: int,
+        spare_lanes: int = 4,
+    ) -> None:
+        self._run = run
+        self._key_of = key_of
+        self._batch_max = batch_max
+        self._lanes_free = lanes
+        self._spare = asyncio.Semaphore(spare_lanes)
+        self._waiting: deque[_Entry[CallT, ResultT]] = deque()
+        self._keys_waiting: dict[Hashable, int] = {}
+        self._keys_running: set[Hashable] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def waiting_on(self, key: Hashable) -> int:
+        """How many calls with this key wait or run now."""
+        return self._keys_waiting.get(key, 0)
+
+    async def submit(self, call: CallT) -> ResultT:
+        """Run one call with its neighbours; raises what its row raised. Cancelling the caller does not stop the row."""
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        entry = _Entry(call, self._key_of(call), future)
+        self._waiting.append(entry)
+        self._keys_waiting[entry.key] = self._keys_waiting.get(entry.key, 0) + 1
+        self._wake()
+        return await future
+
+    def _wake(self) -> None:
+        while self._lanes_free and self._waiting:
+            batch = self._next_batch()
+            if not batch:
+                return
+            self._lanes_free -= 1
+            self._start(self._lane(batch))
+
+    def _next_batch(self) -> list[_Entry[CallT, ResultT]]:
+        batch: list[_Entry[CallT, ResultT]] = []
+        held_back = []
+        while self._waiting and len(batch) < self._batch_max:
+            entry = self._waiting.popleft()
+            if entry.key in self._keys_running:
+                held_back.append(entry)
+                continue
+            self._keys_running.add(entry.key)
+            batch.append(entry)
+        self._waiting.extendleft(reversed(held_back))
+        return batch
+
+    async def _lane(self, batch: list[_Entry[CallT, ResultT]]) -> None:
+        for entry in await self._run_together(batch):
+            self._start(self._run_alone(entry))
+        self._lanes_free += 1
+        self._wake()
+
+    async def _run_together(self, batch: list[_Entry[CallT, ResultT]]) -> list[_Entry[CallT, ResultT]]:
+        try:
+            results = await self._run([entry.call for entry in batch], False)
+        except Exception:
+            return batch
+        alone = []
+        for entry, result in zip(batch, results, strict=True):
+            if isinstance(result, Postponed):
+                alone.append(entry)
+            else:
+                self._finish(entry, result)
+        return alone
+
+    async def _run_alone(self, entry: _Entry[CallT, ResultT]) -> None:
+        result: ResultT | Exception
+        async with self._spare:
+            try:
+                (answered,) = await self._run([entry.call], True)
+                assert not isinstance(answered, Postponed)
+                result = answered
+            except Exception as failure:
+                result = failure
+        self._finish(entry, result)
+        self._wake()
+
+    def _finish(self, entry: _Entry[CallT, ResultT], result: ResultT | Exception) -> None:
+        self._keys_running.discard(entry.key)
+        self._keys_waiting[entry.key] -= 1
+        if not self._keys_waiting[entry.key]:
+            del self._keys_waiting[entry.key]
+        if entry.future.done():
+            return
+        if isinstance(result, Exception):
+            entry.future.set_exception(result)
+        else:
+            entry.future.set_result(result)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

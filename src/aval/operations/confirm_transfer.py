@@ -1,0 +1,338 @@
+"""Judge tokens: lock, read the clock, compare, check, debit and promise the settlement – one commit for many calls."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from uuid import UUID
+
+from aval.domain.approval import ApprovalFacts, rejection_of
+from aval.domain.budget import NO_HISTORY, BudgetFigures, GuessHistory, guess_stop, is_approver_digits_spent
+from aval.domain.challenge import Challenge, Judgement, TokenSource, Verdict, judge
+from aval.domain.errors import Refusal
+from aval.domain.keyring import Keyring
+from aval.domain.money import Brl
+from aval.domain.principal import StalePrincipal
+from aval.domain.request import budget_refusal
+from aval.domain.token import Token, TokenSeed
+from aval.domain.transfer import Kind, Reason, Status, Transfer, moved_to
+from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
+from aval.operations.coalesce import ALONE, Postponed
+from aval.operations.request_transfer import new_key
+from aval.storage.challenges import (
+    CallFacts,
+    Decision,
+    LockedAccount,
+    OperationId,
+    Question,
+    lock_accounts,
+    lock_operations,
+    read_approval_facts,
+    read_call_facts,
+    write_decisions,
+)
+from aval.storage.comparisons import read_guess_histories
+from aval.storage.database import Connection, Database
+from aval.storage.idempotency import KeptAnswer, keep_answers
+from aval.storage.sums import SpentQuestion, read_spent
+from aval.storage.webhook_events import EventRow, append_events
+
+_KEPT = frozenset({Verdict.INCORRECT, Verdict.SUPERSEDED, Verdict.TOKEN_EXPIRED, Verdict.EXHAUSTED, Verdict.APPROVED})
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What a token call came to, as it stands after the commit."""
+
+    transfer: Transfer
+    challenge: Challenge
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The same call was answered before; no status if that one still waits for the rail."""
+
+    transfer: Transfer
+    status: int | None
+    body: bytes | None
+
+
+Rendered = tuple[int, bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmCall:
+    """One validate_token call. `render` makes the answer to keep under its Idempotency-Key, None while it waits."""
+
+    question: Question
+    kind: Kind
+    token: Token | None = field(repr=False)
+    fingerprint: bytes
+    correlation_id: str
+    render: Callable[[Confirmed], Rendered]
+
+    @property
+    def operation(self) -> OperationId:
+        """The key that calls on one operation share."""
+        return self.question.principal.integrator.key, self.question.operation_key
+
+
+@dataclass(slots=True)
+class _Case:
+    """A call on its way through the batch."""
+
+    call: ConfirmCall
+    facts: CallFacts
+    transfer: Transfer
+    before: Challenge
+    judgement: Judgement
+    decision: Decision | None = None
+
+
+Outcome = Confirmed | Replay
+
+
+async def confirm_transfers(
+    db: Database,
+    *,
+    calls: Sequence[ConfirmCall],
+    keyring: Keyring,
+    figures: BudgetFigures,
+    holidays: frozenset[date],
+    may_wait: bool = True,
+) -> list[Outcome | Exception | Postponed]:
+    """Judge calls on different operations in one transaction; one result each, after the commit.
+
+    A wrong token is a result, so its count is committed. Without `may_wait` an operation that is locked elsewhere (or
+    does not exist) answers ALONE; with it the call waits for the lock and raises LockNotWon after lock_timeout.
+    """
+    async with db.transaction() as connection:
+        locked = await lock_operations(connection, [call.operation for call in calls], may_wait=may_wait)
+        facts = await read_call_facts(connection, [call.question for call in calls])
+        histories = await _histories(connection, calls, locked)
+        results: list[_Case | Outcome | Exception | Postponed] = []
+        for call, known in zip(calls, facts, strict=True):
+            found = locked.get(call.operation)
+            if found is None and not may_wait:
+                results.append(ALONE)
+            else:
+                results.append(_judged(call, known, found, keyring, figures, histories))
+        cases = [result for result in results if isinstance(result, _Case)]
+        await _decide(connection, cases, holidays)
+        await _write(connection, cases)
+    return [_outcome(result) if isinstance(result, _Case) else result for result in results]
+
+
+async def _histories(
+    connection: Connection, calls: Sequence[ConfirmCall], locked: Mapping[OperationId, tuple[Transfer, Challenge]]
+) -> Mapping[tuple[UUID, UUID], GuessHistory]:
+    asked = {
+        (call.operation[0], locked[call.operation][0].approver_key)
+        for call in calls
+        if call.question.principal.integrator.budgets and call.operation in locked
+    }
+    return await read_guess_histories(connection, asked) if asked else {}
+
+
+def _judged(
+    call: ConfirmCall,
+    facts: CallFacts,
+    found: tuple[Transfer, Challenge] | None,
+    keyring: Keyring,
+    figures: BudgetFigures,
+    histories: Mapping[tuple[UUID, UUID], GuessHistory],
+) -> _Case | Outcome | Exception:
+    refusal = standing_refusal(call.question, call.kind, facts, found, call.fingerprint)
+    if refusal is not None:
+        return refusal
+    assert found is not None
+    transfer, challenge = found
+    if facts.remembered is not None:
+        return Replay(transfer, facts.remembered.status, facts.remembered.body)
+    integrator = call.question.principal.integrator
+    history = histories.get((integrator.key, transfer.approver_key), NO_HISTORY)
+    stop = guess_stop(history, figures, facts.now)
+    seed = TokenSeed(transfer.integrator_key, transfer.key, transfer.details_digest, transfer.nonce)
+    judgement = judge(
+        challenge,
+        call.token,
+        facts.now,
+        TokenSource(keyring, seed, integrator.fixed_token),
+        is_digits_budget_spent=is_approver_digits_spent(history, figures, facts.now),
+        is_budget_spent=stop is not None,
+    )
+    if judgement.verdict is Verdict.BUDGET_SPENT:
+        assert stop is not None
+        return budget_refusal(call.kind.family, stop)
+    return _Case(call, facts, transfer, challenge, judgement)
+
+
+def standing_refusal(
+    question: Question,
+    kind: Kind,
+    facts: CallFacts,
+    found: tuple[Transfer, Challenge] | None,
+    fingerprint: bytes,
+    *,
+    is_resend: bool = False,
+) -> Exception | None:
+    """Steps 1 and 3 to 5 of §4.1: caller, account, operation, Idempotency-Key."""
+    if not facts.is_authentic or not facts.is_current:
+        return StalePrincipal()
+    family = kind.family
+    if not facts.is_account_known:
+        return Refusal(f"{family}.account_not_found", is_resend=is_resend, account_key=question.account_key)
+    if found is None or found[0].kind is not kind or found[0].account_key != question.account_key:
+        return Refusal(f"{family}.operation_not_found", is_resend=is_resend, operation_key=question.operation_key)
+    if facts.remembered is not None and facts.remembered.fingerprint != fingerprint:
+        return Refusal(f"{family}.idempotency_conflict")
+    return None
+
+
+async def _decide(connection: Connection, cases: Sequence[_Case], holidays: frozenset[date]) -> None:
+    approved = [case for case in cases if case.judgement.verdict is Verdict.APPROVED]
+    if approved:
+        await _decide_approved(connection, approved, holidays)
+    for case in cases:
+        match case.judgement.verdict:
+            case Verdict.INCORRECT | Verdict.SUPERSEDED:
+                case.decision = _decision(case, case.before.status)
+            case Verdict.EXHAUSTED:
+                case.decision = _rejection(case, Reason.ATTEMPTS_EXCEEDED)
+            case Verdict.WINDOW_OVER:
+                case.decision = _rejection(case, Reason.APPROVAL_WINDOW_EXPIRED)
+            case _:
+                pass
+
+
+async def _decide_approved(connection: Connection, cases: Sequence[_Case], holidays: frozenset[date]) -> None:
+    """Step 12 of §4.1 under the lock of the accounts; funds are what the calls before left."""
+    accounts = await lock_accounts(connection, (_account_of(case.transfer) for case in cases))
+    facts = await read_approval_facts(connection, [case.transfer for case in cases], holidays=holidays)
+    spent = await _spent(connection, cases, facts)
+    for case, known in zip(cases, facts, strict=True):
+        case.decision = _approval(case, known, accounts[_account_of(case.transfer)], spent)
+
+
+async def _spent(
+    connection: Connection, cases: Sequence[_Case], facts: Sequence[ApprovalFacts]
+) -> dict[tuple[UUID, Kind], Brl]:
+    questions = [
+        SpentQuestion(case.transfer.integrator_key, case.transfer.account_key, case.transfer.kind)
+        for case, known in zip(cases, facts, strict=True)
+        if known.limits.has_sums
+    ]
+    return dict(await read_spent(connection, questions, cases[0].facts.now)) if questions else {}
+
+
+def _approval(
+    case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: dict[tuple[UUID, Kind], Brl]
+) -> Decision:
+    transfer = case.transfer
+    family = (transfer.account_key, transfer.kind)
+    rejection = rejection_of(
+        facts, transfer.kind, case.before.method, transfer.amount, case.facts.now, spent.get(family)
+    )
+    if rejection is not None:
+        reason, limit = rejection
+        return _rejection(case, reason, {"reason": limit} if limit else None)
+    if transfer.debit > account.balance:
+        return _rejection(case, Reason.INSUFFICIENT_FUNDS)
+    account.balance -= transfer.debit
+    if family in spent:
+        spent[family] += transfer.amount
+    return _decision(case, Status.PENDING)
+
+
+def _account_of(transfer: Transfer) -> tuple[UUID, UUID]:
+    return transfer.integrator_key, transfer.account_key
+
+
+def _rejection(case: _Case, reason: Reason, refusal: dict[str, object] | None = None) -> Decision:
+    return _decision(case, Status.REJECTED, reason, refusal)
+
+
+def _decision(
+    case: _Case, status: Status, reason: Reason | None = None, refusal: dict[str, object] | None = None
+) -> Decision:
+    principal = case.call.question.principal
+    is_wrong = case.judgement.comparison in ("wrong", "superseded")
+    return Decision(
+        transfer=case.transfer,
+        before=case.before,
+        status=status if status is case.before.status else moved_to(case.before.status, status),
+        attempts_used=case.before.attempts_used + is_wrong,
+        rejection_reason=reason,
+        refusal=refusal,
+        comparison=case.judgement.comparison,
+        at=case.facts.now,
+        is_budgeted=principal.integrator.budgets,
+        audit_key=new_key(),
+        actor=f"credential:{principal.credential_key}",
+        correlation_id=case.call.correlation_id,
+    )
+
+
+async def _write(connection: Connection, cases: Sequence[_Case]) -> None:
+    decisions = [case.decision for case in cases if case.decision is not None]
+    if decisions:
+        await write_decisions(connection, decisions)
+    await append_events(connection, [event_of(d) for d in decisions if d.status is Status.REJECTED])
+    await keep_answers(
+        connection, [_kept(case) for case in cases if case.call.question.idempotency_key and _keeps(case)]
+    )
+
+
+def event_of(decision: Decision) -> EventRow:
+    """The status webhook of a decision that ended an operation."""
+    return status_event(decision.transfer, decision.after)
+
+
+def status_event(transfer: Transfer, challenge: Challenge) -> EventRow:
+    """The status webhook of an operation as it is after its last change; its sequence is counted already."""
+    assert challenge.updated_at is not None
+    event_id = new_key()
+    webhook_type = WEBHOOK_TYPES[transfer.kind]
+    body = event_body(
+        webhook_type,
+        event_data(transfer, challenge),
+        at=challenge.updated_at,
+        event_id=event_id,
+        sequence=challenge.event_sequence,
+        correlation_id=transfer.correlation_id,
+    )
+    return EventRow(
+        integrator_key=transfer.integrator_key,
+        event_id=event_id,
+        operation_key=transfer.key,
+        operation_kind=transfer.kind.value,
+        sequence=challenge.event_sequence,
+        event_type=webhook_type,
+        body=body,
+        correlation_id=transfer.correlation_id,
+        at=challenge.updated_at,
+    )
+
+
+def _keeps(case: _Case) -> bool:
+    return case.judgement.verdict in _KEPT
+
+
+def _kept(case: _Case) -> KeptAnswer:
+    question = case.call.question
+    assert question.idempotency_key is not None
+    status, body = case.call.render(_outcome(case)) or (None, None)
+    return KeptAnswer(
+        integrator_key=case.transfer.integrator_key,
+        path=question.path,
+        idempotency_key=question.idempotency_key,
+        fingerprint=case.call.fingerprint,
+        status=status,
+        body=body,
+        at=case.facts.now,
+    )
+
+
+def _outcome(case: _Case) -> Confirmed:
+    challenge = case.before if case.decision is None else case.decision.after
+    return Confirmed(case.transfer, challenge, case.judgement.verdict)

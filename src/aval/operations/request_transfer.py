@@ -1,0 +1,170 @@
+"""Accept requests for transfers: check them in the documented order, store them, promise the first token."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from uuid import UUID
+
+from aval.domain.approval import ApprovalFacts
+from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
+from aval.domain.challenge import Challenge
+from aval.domain.errors import Refusal
+from aval.domain.ids import ENTROPY_BYTES, time_prefixed_uuid
+from aval.domain.keyring import Keyring, Purpose
+from aval.domain.money import Brl
+from aval.domain.principal import StalePrincipal
+from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_challenge, is_twin, refuse
+from aval.domain.transfer import Transfer, details_digest_of
+from aval.operations.coalesce import ALONE, Postponed
+from aval.storage.comparisons import read_guess_histories
+from aval.storage.database import Connection, Database
+from aval.storage.requests import insert_transfers, read_operation, read_request_facts
+from aval.storage.sums import SpentQuestion, read_spent
+
+TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A transfer that waits for approval, or the one an earlier same request made."""
+
+    transfer: Transfer
+    challenge: Challenge
+    is_replay: bool = False
+
+
+def new_key() -> UUID:
+    """Make a v4-shaped key with a millisecond prefix, so that indexes grow at one end."""
+    return time_prefixed_uuid(time.time_ns() // 1_000_000, secrets.token_bytes(ENTROPY_BYTES))
+
+
+async def request_transfers(
+    db: Database,
+    *,
+    requests: Sequence[TransferRequest],
+    keyring: Keyring,
+    figures: BudgetFigures,
+    holidays: frozenset[date],
+    may_wait: bool = True,
+) -> list[Requested | Exception | Postponed]:
+    """Judge and store requests set-wise; for each what was made, a Refusal, or ALONE if it is to be judged again.
+
+    Nothing is held at creation, so no row is locked; what two requests could both take is unique in the schema.
+    With `may_wait` no result is ALONE. Raises StalePrincipal (as a result) when the caller's cached settings are old.
+    """
+    answers: list[Requested | Exception | Postponed] = []
+    for _ in range(TRIES_MAX):
+        async with db.connection() as connection:
+            facts = await _read_facts(connection, requests, holidays, figures)
+            kid = keyring.current(Purpose.TOKEN).kid
+            judged = [_judged(request, known, kid) for request, known in zip(requests, facts, strict=True)]
+            answers = await _stored(connection, judged, requests)
+        if not may_wait or ALONE not in answers:
+            break
+    return answers
+
+
+async def _read_facts(
+    connection: Connection, requests: Sequence[TransferRequest], holidays: frozenset[date], figures: BudgetFigures
+) -> list[RequestFacts]:
+    facts = await read_request_facts(connection, requests, holidays=holidays)
+    questions = [
+        SpentQuestion(request.principal.integrator.key, request.account_key, request.kind)
+        for request, known in zip(requests, facts, strict=True)
+        if known.approval.limits.has_sums
+    ]
+    if questions:
+        spent = await read_spent(connection, questions, facts[0].now)
+        facts = [
+            replace(known, approval=_with_spent(known.approval, spent.get((request.account_key, request.kind))))
+            for request, known in zip(requests, facts, strict=True)
+        ]
+    return await _with_budgets(connection, requests, facts, figures)
+
+
+def _with_spent(approval: ApprovalFacts, spent: Brl | None) -> ApprovalFacts:
+    return approval if spent is None else replace(approval, spent=spent)
+
+
+async def _with_budgets(
+    connection: Connection, requests: Sequence[TransferRequest], facts: list[RequestFacts], figures: BudgetFigures
+) -> list[RequestFacts]:
+    asked = {
+        place: (request.principal.integrator.key, known.approver_key)
+        for place, (request, known) in enumerate(zip(requests, facts, strict=True))
+        if request.principal.integrator.budgets and known.approver_key is not None
+    }
+    if not asked:
+        return facts
+    histories = await read_guess_histories(connection, asked.values())
+    for place, approver in asked.items():
+        history, now = histories[approver], facts[place].now
+        facts[place] = replace(
+            facts[place],
+            budget_stop=guess_stop(history, figures, now),
+            is_digits_budget_spent=is_digits_budget_spent(history, figures, now),
+        )
+    return facts
+
+
+def _judged(request: TransferRequest, facts: RequestFacts, kid: str) -> Requested | UUID | Exception:
+    """The draft of a transfer, the key of its twin, or why it is refused."""
+    if not facts.is_authentic or not facts.is_current:
+        return StalePrincipal()
+    if facts.account_status is None:
+        return Refusal(f"{request.kind.family}.account_not_found", account_key=request.account_key)
+    fee = fee_of(request.principal.integrator, request.kind, facts.fee)
+    try:
+        if is_twin(request, facts):
+            assert facts.twin_key is not None
+            return facts.twin_key
+        refuse(request, facts, fee)
+    except Refusal as refusal:
+        return refusal
+    assert facts.approver_key is not None and request.payee is not None
+    transfer = Transfer(
+        integrator_key=request.principal.integrator.key,
+        key=request.key,
+        kind=request.kind,
+        account_key=request.account_key,
+        approver_key=facts.approver_key,
+        credential_key=request.principal.credential_key,
+        request_control_key=request.request_control_key,
+        request_fingerprint=request.fingerprint,
+        end_to_end_id=request.end_to_end_id,
+        amount=request.amount,
+        fee=fee,
+        payee=request.payee,
+        pix_transfer_type=request.pix_transfer_type,
+        pix_message=request.pix_message,
+        receiver_conciliation_id=request.receiver_conciliation_id,
+        nonce=request.nonce,
+        correlation_id=request.correlation_id,
+        created_at=facts.now,
+    )
+    transfer = replace(transfer, details_digest=details_digest_of(transfer))
+    return Requested(transfer, first_challenge(request, facts, kid))
+
+
+async def _stored(
+    connection: Connection, judged: Sequence[Requested | UUID | Exception], requests: Sequence[TransferRequest]
+) -> list[Requested | Exception | Postponed]:
+    drafts = [(draft.transfer, draft.challenge, new_key()) for draft in judged if isinstance(draft, Requested)]
+    made = await insert_transfers(connection, drafts) if drafts else frozenset()
+    answers: list[Requested | Exception | Postponed] = []
+    for request, result in zip(requests, judged, strict=True):
+        if isinstance(result, UUID):
+            answers.append(await _twin(connection, request, result))
+        elif isinstance(result, Requested) and result.transfer.key not in made:
+            answers.append(ALONE)
+        else:
+            answers.append(result)
+    return answers
+
+
+async def _twin(connection: Connection, request: TransferRequest, key: UUID) -> Requested:
+    found = await read_operation(connection, request.principal.integrator.key, key)
+    assert found is not None
+    return Requested(*found, is_replay=True)
