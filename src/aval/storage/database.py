@@ -5,7 +5,7 @@ Nothing outside this room imports asyncpg: what operations have to catch is name
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, Self, cast
 
 import asyncpg
@@ -176,7 +176,7 @@ class Database:
             try:
                 await self._pool.release(lent, timeout=GIVE_BACK_TIMEOUT_S)
             except (_driver.PostgresError, _driver.InterfaceError, OSError):
-                lent.terminate()
+                _drop(lent)
 
 
 @asynccontextmanager
@@ -186,7 +186,7 @@ async def savepoint(connection: Connection) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        if not connection.is_closed():
+        if not _is_gone(connection):
             await connection.execute("rollback to savepoint inner_block")
         raise
     await connection.execute("release savepoint inner_block")
@@ -201,30 +201,42 @@ def _translated(connection: Connection, lost: type[DatabaseUnavailable]) -> Iter
     except _LOST as error:
         raise lost from error
     except _driver.InterfaceError as error:
-        if connection.is_closed():
+        if _is_gone(connection):
             raise lost from error
         raise
 
 
+def _is_gone(connection: Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except _driver.InterfaceError:  # the pool has taken the lost connection back already
+        return True
+
+
+def _drop(connection: Connection) -> None:
+    with suppress(_driver.InterfaceError):
+        connection.terminate()
+
+
 async def _roll_back(connection: Connection, error: BaseException) -> None:
     """A server that stopped answering is not asked again: dropping the connection rolls back as well."""
-    if isinstance(error, _LOST) or connection.is_closed():
-        connection.terminate()
+    if isinstance(error, _LOST) or _is_gone(connection):
+        _drop(connection)
         return
     try:
         async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
             await connection.execute("rollback")
     except (_driver.PostgresError, _driver.InterfaceError, OSError):
-        connection.terminate()
+        _drop(connection)
 
 
 async def _commit(connection: Connection) -> None:
-    if connection.is_closed():
+    if _is_gone(connection):
         raise DatabaseUnavailable
     try:
         tag = await connection.execute("commit")
     except (*_LOST, _driver.InterfaceError) as error:
-        connection.terminate()
+        _drop(connection)
         raise OutcomeUnknown from error
     if tag != "COMMIT":
         raise TransactionAborted
