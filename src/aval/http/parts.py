@@ -1,10 +1,12 @@
 """The parts the edge is built from; bootstrap makes them."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from aval.domain.keyring import Keyring
+from aval.domain.target import target_problem
 from aval.http.metrics_view import HttpMetrics
 from aval.ports import Rails
 from aval.storage.database import Database
@@ -24,11 +26,21 @@ class HttpSettings:
 
     is_production: bool
     has_ops_routes: bool  # health, metrics and documentation on the main listener: development only
+    head_timeout: timedelta = timedelta(seconds=10)
     body_timeout: timedelta = timedelta(seconds=15)
     integrator_calls_max: int = 32
     operation_waiting_max: int = 4
     principals_cached_max: int = 10_000
     has_access_log: bool = True
+
+
+# What is wrong with the address of a webhook or a rail, as a keyword; None if Aval may call it.
+TargetCheck = Callable[[str], Awaitable[str | None]]
+
+
+async def check_target_form(url: str) -> str | None:
+    """Judge the form alone, as in production; the worker checks the resolved address at every call."""
+    return target_problem(url, is_local_allowed=False)
 
 
 @dataclass(slots=True)
@@ -40,3 +52,4 @@ class Parts:
     rails: Rails
     settings: HttpSettings
     metrics: HttpMetrics
+    check_target: TargetCheck = check_target_form

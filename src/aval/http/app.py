@@ -1,0 +1,119 @@
+"""The ASGI application: a thin front for the hot routes, Starlette's router for all others, one pipeline for both.
+
+Routing, Request and Response of the framework cost 60–75 µs a call (docs/adr/0007), which the hot routes save.
+Matching is done on the path as sent: what is percent-encoded is no literal and no uuid.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import Router
+
+from aval.domain.errors import Refusal
+from aval.http.docs_page import docs_routes
+from aval.http.edge import Route
+from aval.http.health import health_routes
+from aval.http.limits import Receive, Scope, Send
+from aval.http.parts import Parts
+from aval.http.pipeline import Pipeline
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+def build_app(parts: Parts, features: Sequence[Sequence[Route]]) -> "App":
+    """Build the API; in development health, metrics and documentation are on it as well."""
+    routes = [route for feature in features for route in feature]
+    if parts.settings.has_ops_routes:
+        return App(parts, [*routes, *_ops_routes(parts, routes)])
+    return App(parts, routes)
+
+
+def build_ops_app(parts: Parts, features: Sequence[Sequence[Route]]) -> "App":
+    """Build what listens on AVAL_OPS_PORT: health, metrics, and the documentation of the API's routes."""
+    return App(parts, _ops_routes(parts, [route for feature in features for route in feature]))
+
+
+def _ops_routes(parts: Parts, routes: Sequence[Route]) -> list[Route]:
+    return [*health_routes(parts), *docs_routes(routes)]
+
+
+class App:
+    """An ASGI application over routes."""
+
+    def __init__(self, parts: Parts, routes: Sequence[Route]) -> None:
+        self._pipeline = Pipeline(parts)
+        self._hot = _HotRoutes(route for route in routes if route.is_hot)
+        by_path: dict[str, list[Route]] = defaultdict(list)
+        for route in routes:
+            by_path[route.path].append(route)
+        paths = sorted(by_path, key=lambda path: path.replace("{", "\x7f"))  # a literal comes before a parameter
+        assert len({_PARAMETER.sub("{}", path) for path in paths}) == len(paths)
+        self._router = Router(
+            [StarletteRoute(path, _PathApp(self._pipeline, path, by_path[path])) for path in paths],
+            redirect_slashes=False,
+            default=self._not_found,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._router(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["raw_path"].decode("latin-1")
+        hot = self._hot.find(scope["method"], path)
+        if hot is not None:
+            await self._pipeline.serve(*hot, scope, receive, send)
+        else:
+            await self._router({**scope, "path": path, "root_path": ""}, receive, send)
+
+    async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._pipeline.refuse("(none)", lambda: Refusal("qit.not_found"), scope, receive, send)
+
+
+class _HotRoutes:
+    """Finds a hot route by method, number of segments and last segment, then by pattern."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._patterns: dict[tuple[str, int, str], list[tuple[re.Pattern[str], Route]]] = defaultdict(list)
+        for route in routes:
+            pattern = re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", route.path))
+            self._patterns[_signature(route.method, route.path)].append((pattern, route))
+
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
+        for pattern, route in self._patterns.get(_signature(method, path), ()):
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return route, match.groupdict()
+        return None
+
+
+def _signature(method: str, path: str) -> tuple[str, int, str]:
+    return method, path.count("/"), path[path.rfind("/") + 1 :]
+
+
+class _PathApp:
+    """All methods of one path, as the ASGI application Starlette routes to."""
+
+    def __init__(self, pipeline: Pipeline, path: str, routes: Sequence[Route]) -> None:
+        self._pipeline = pipeline
+        self._path = path
+        self._by_method = {route.method: route for route in routes}
+        assert len(self._by_method) == len(routes)
+        self._allowed = ", ".join(sorted(self._by_method))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._by_method.get(scope["method"])
+        if route is None:
+            await self._pipeline.refuse(self._path, self._wrong_method, scope, receive, send)
+        else:
+            await self._pipeline.serve(route, scope["path_params"], scope, receive, send)
+
+    def _wrong_method(self) -> Refusal:
+        return Refusal("qit.method_not_allowed", headers={"allow": self._allowed})

@@ -1,0 +1,258 @@
+"""The OpenAPI 3.1 document, made from the route table, the structs and the error catalogue."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.inspect import RawType, StructType, type_info
+
+from aval import __version__
+from aval.domain.errors import CATALOGUE, problem_body
+from aval.http.edge import QueryParameter, Route
+from aval.http.syntax import PAGE_SIZE_MAX, is_key
+
+Schema = dict[str, Any]
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_REFERENCE = "#/components/schemas/{name}"
+
+_EVERY_ROUTE = ("qit.bad_request", "qit.schema_error", "qit.internal_error", "qit.service_unavailable")
+_WITH_BODY = ("qit.syntax_error", "qit.payload_too_large", "qit.unsupported_media_type")
+_BY_AUDIENCE = {
+    "integrator": (
+        "gdf.no_client_key",
+        "gdf.unauthenticated",
+        "gdf.unknown_client_key",
+        "qit.too_many_requests",
+    ),
+    "admin": ("gdf.no_client_key", "gdf.unauthenticated"),
+    "rail": (),
+    "public": (),
+}
+_SECURITY: dict[str, list[dict[str, list[str]]]] = {
+    "integrator": [{"apiKey": []}, {"clientKey": [], "requestSignature": []}],
+    "admin": [{"adminKey": []}],
+    "rail": [],
+    "public": [],
+}
+_SECURITY_SCHEMES = {
+    "apiKey": {"type": "http", "scheme": "bearer", "description": "API key: `aval_live_…` or `aval_test_…`."},
+    "clientKey": {"type": "apiKey", "in": "header", "name": "API-CLIENT-KEY", "description": "Who signed the request."},
+    "requestSignature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "AUTHORIZATION",
+        "description": "ES512 JWT over method, uri, timestamp and the digest of the body; accepted once.",
+    },
+    "adminKey": {"type": "http", "scheme": "bearer", "description": "Admin key: `aval_admin_…`."},
+}
+_TAGS = (
+    (re.compile(r"/account/\{\w+\}/pix"), "Pix"),
+    (re.compile(r"/account/\{\w+\}/ted"), "TED"),
+    (re.compile(r"/account/\{\w+\}/device|/device_sessions"), "Devices"),
+    (re.compile(r"/account"), "Accounts"),
+    (re.compile(r"/webhook_endpoints|/notification"), "Webhooks and messages"),
+    (re.compile(r"/sandbox"), "Sandbox"),
+    (re.compile(r"/rail"), "Rail"),
+    (re.compile(r"/admin"), "Administration"),
+)
+_OTHER_TAG = "Deployment"
+
+UUID_SCHEMA: Schema = {"type": "string", "format": "uuid"}
+AMOUNT_SCHEMA: Schema = {
+    "type": "number",
+    "title": "Amount",
+    "description": "Reais with at most two decimals, as a JSON number of at most 10 characters.",
+    "minimum": 0,
+    "maximum": 9999999.99,
+}
+PROBLEM_SCHEMA: Schema = {
+    "type": "object",
+    "title": "Problem",
+    "description": "An error, told by its `code`.",
+    "required": ["title", "description", "translation", "code", "extra_fields"],
+    "properties": {
+        "title": {"type": "string"},
+        "description": {"type": "string", "description": "In English."},
+        "translation": {"type": "string", "description": "In Portuguese."},
+        "code": {"type": "string"},
+        "extra_fields": {"type": "object"},
+    },
+}
+
+
+def openapi_document(routes: Sequence[Route]) -> Schema:
+    """Describe the routes; every answer the API gives on them fits this document."""
+    paths: defaultdict[str, Schema] = defaultdict(dict)
+    for route in routes:
+        paths[route.path][route.method.lower()] = _operation(route)
+    codes = {CATALOGUE[name].code: name for route in routes for name in refusals_of(route)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Aval",
+            "version": __version__,
+            "description": "A second factor in front of money: hold a Pix or TED, confirm it with a six-character "
+            "token, settle it exactly once.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [{"name": tag} for tag in dict.fromkeys(_tag(route) for route in routes)],
+        "paths": dict(paths),
+        "components": {
+            "schemas": _schemas(routes),
+            "securitySchemes": _SECURITY_SCHEMES,
+            "examples": {
+                code: {"summary": CATALOGUE[name].title, "value": _example(name)} for code, name in codes.items()
+            },
+            "headers": {
+                "X-Correlation-Id": {"description": "The request's own, or a new one.", "schema": {"type": "string"}}
+            },
+        },
+    }
+
+
+def refusals_of(route: Route) -> Iterator[str]:
+    """Names of all errors a route may answer with: its own and the edge's."""
+    names = [*_EVERY_ROUTE, *_BY_AUDIENCE[route.audience]]
+    if _takes_body(route):
+        names += _WITH_BODY
+    if route.family == "ted":
+        names.append("ted.invalid_uuid")
+        kinds = {parameter.kind for parameter in route.query}
+        names += ["ted.invalid_page"] * bool(kinds & {"page", "page_size"}) + ["ted.invalid_timestamp"] * (
+            "date" in kinds
+        )
+    yield from dict.fromkeys([*names, *route.refusals])
+
+
+def _takes_body(route: Route) -> bool:
+    return route.request is not None or route.empty_body or route.method in {"POST", "PUT", "PATCH"}
+
+
+def _operation(route: Route) -> Schema:
+    operation: Schema = {
+        "operationId": _PARAMETER.sub("", f"{route.method.lower()}{route.path}")
+        .replace("/", "_")
+        .replace("__", "_")
+        .strip("_"),
+        "tags": [_tag(route)],
+        "summary": route.summary,
+        "parameters": [*_path_parameters(route), *map(_query_parameter, route.query), *_header_parameters(route)],
+        "responses": _responses(route),
+        "security": _SECURITY[route.audience],
+    }
+    if route.scope is not None:
+        operation["description"] = f"Scope: `{route.scope}`."
+    if route.request is not None:
+        content = {"application/json": {"schema": _schema_of(route.request)}}
+        operation["requestBody"] = {"required": not route.empty_body, "content": content}
+    return operation
+
+
+def _tag(route: Route) -> str:
+    return next((tag for pattern, tag in _TAGS if pattern.match(route.path)), _OTHER_TAG)
+
+
+def _path_parameters(route: Route) -> Iterator[Schema]:
+    for name in _PARAMETER.findall(route.path):
+        schema = UUID_SCHEMA if is_key(name) else {"type": "string"}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameter(parameter: QueryParameter) -> Schema:
+    schemas: dict[str, Schema] = {
+        "text": {"type": "string"},
+        "uuid": UUID_SCHEMA,
+        "page": {"type": "integer", "minimum": 1, "default": 1},
+        "page_size": {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE_MAX},
+        "date": {"type": "string", "format": "date", "description": "A day in Brasília."},
+        "choice": {"type": "string", "enum": list(parameter.choices)},
+    }
+    told: Schema = {"name": parameter.name, "in": "query", "required": False, "schema": schemas[parameter.kind]}
+    return told | ({"description": parameter.description} if parameter.description else {})
+
+
+def _header_parameters(route: Route) -> Iterator[Schema]:
+    key: Schema = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"}
+    yield {"name": "X-Correlation-Id", "in": "header", "required": False, "schema": key}
+    if route.audience == "integrator" and route.method in {"PUT", "PATCH"}:
+        yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": key}
+
+
+def _responses(route: Route) -> Schema:
+    success: Schema = {"description": route.summary, "headers": _headers()}
+    if route.response is not None:
+        success["content"] = {"application/json": {"schema": _schema_of(route.response)}}
+    responses = {str(route.success): success}
+    if route.response is not None and route.success == 201:
+        responses["202"] = success  # accepted, the rail has not answered yet
+    by_status: defaultdict[int, list[str]] = defaultdict(list)
+    for name in refusals_of(route):
+        status, code = CATALOGUE[name].http, CATALOGUE[name].code
+        assert status is not None
+        if code not in by_status[status]:
+            by_status[status].append(code)
+    return responses | {str(status): _problem_response(codes) for status, codes in sorted(by_status.items())}
+
+
+def _problem_response(codes: list[str]) -> Schema:
+    schema = {"allOf": [_reference("Problem"), {"properties": {"code": {"enum": codes}}}]}
+    examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
+    return {
+        "description": ", ".join(codes),
+        "headers": _headers(),
+        "content": {"application/json": {"schema": schema, "examples": examples}},
+    }
+
+
+def _headers() -> Schema:
+    return {"X-Correlation-Id": {"$ref": "#/components/headers/X-Correlation-Id"}}
+
+
+def _example(name: str) -> Schema:
+    entry = CATALOGUE[name]
+    values = dict.fromkeys(_PARAMETER.findall(entry.description), "…")
+    return problem_body(name, values | {"account_key": "…", "operation_key": "…"})
+
+
+def _types(routes: Iterable[Route]) -> list[Any]:
+    return [kind for route in routes for kind in (route.request, route.response) if kind is not None]
+
+
+def _schema_of(kind: Any) -> Schema:
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REFERENCE)
+    return dict(schema)
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": _REFERENCE.format(name=name)}
+
+
+def _schemas(routes: Sequence[Route]) -> Schema:
+    """Schemas of all structs; amounts, which are raw text going in and `Brl` coming out, are JSON numbers."""
+    types = _types(routes)
+    _, found = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    schemas: Schema = {**found, "Problem": PROBLEM_SCHEMA, "Amount": AMOUNT_SCHEMA}
+    if "Brl" in schemas:
+        schemas["Brl"] = AMOUNT_SCHEMA
+    for name, fields in _raw_fields(types):
+        for field in fields & schemas.get(name, {}).get("properties", {}).keys():
+            schemas[name]["properties"][field] = _reference("Amount")
+    return schemas
+
+
+def _raw_fields(types: Iterable[Any]) -> Iterator[tuple[str, set[str]]]:
+    """Struct names with the fields a handler reads as exact text, nested structs included."""
+    todo = [type_info(kind) for kind in types]
+    seen: set[int] = set()
+    while todo:
+        info = todo.pop()
+        if isinstance(info, StructType) and id(info.cls) not in seen:
+            seen.add(id(info.cls))
+            raw = {field.encode_name for field in info.fields if isinstance(field.type, RawType)}
+            yield info.cls.__name__, raw
+            todo += [field.type for field in info.fields]
+        else:
+            todo += [*getattr(info, "types", ()), *filter(None, [getattr(info, "item_type", None)])]

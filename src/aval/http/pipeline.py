@@ -1,0 +1,169 @@
+"""The one way from a request to its answer, whatever routed it."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from aval.domain.errors import Refusal
+from aval.domain.principal import PrincipalStale
+from aval.http.answers import send_and_close, send_answer
+from aval.http.auth import Authenticator, Signer, check_scope
+from aval.http.edge import Answer, Call, Route
+from aval.http.limits import (
+    KNOWN_METHODS,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    check_declared_size,
+    check_head,
+    correlation_id_of,
+    has_body,
+    headers_of,
+    read_body,
+)
+from aval.http.parts import Parts
+from aval.http.problems import problem_answer
+from aval.http.rates import CallsInProgress, RateLimiter
+from aval.http.syntax import NOTHING, check_syntax
+from aval.storage.database import DatabaseUnavailable
+
+_log = structlog.get_logger("aval.access")
+
+
+Work = Callable[[Call, "Exchange"], Awaitable[Answer]]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer on a connection."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    is_body_pending: bool  # announced, and not read to its end
+
+
+class Pipeline:
+    """Runs the checks in their order – head, credentials, rate, syntax – then the handler, and writes the answer.
+
+    Nothing here cancels a handler: when the client goes away its transaction still ends one way or the other, and
+    the answer is dropped.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        settings = parts.settings
+        self._authenticator = Authenticator(parts.db, parts.keyring, cached_max=settings.principals_cached_max)
+        self._rates = RateLimiter()
+        self._in_progress = CallsInProgress(settings.integrator_calls_max)
+        self._body_timeout = settings.body_timeout
+        self._metrics = parts.metrics
+        self._has_access_log = settings.has_access_log
+
+    async def serve(self, route: Route, params: Mapping[str, str], scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of a route."""
+
+        async def work(call: Call, exchange: Exchange) -> Answer:
+            call.params = params
+            return await self._answered(call, route, exchange)
+
+        await self._exchange(route.path, work, scope, receive, send)
+
+    async def refuse(
+        self, template: str, refusal: Callable[[], Refusal], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer a request that no route takes."""
+
+        async def work(_call: Call, exchange: Exchange) -> Answer:
+            check_head(exchange.scope)
+            raise refusal()
+
+        await self._exchange(template, work, scope, receive, send)
+
+    async def _exchange(self, template: str, work: Work, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        headers = headers_of(scope)
+        call = Call(
+            method=scope["method"],
+            path=scope["raw_path"].decode("latin-1"),
+            params=NOTHING,
+            query=NOTHING,
+            headers=headers,
+            body=b"",
+            correlation_id=correlation_id_of(headers),
+        )
+        exchange = Exchange(scope, receive, send, is_body_pending=has_body(headers))
+        try:
+            answer = await work(call, exchange)
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 – the outermost place: whatever it is becomes an answer
+            answer = problem_answer(error, call.correlation_id, template)
+        if exchange.is_body_pending:
+            await send_and_close(send, receive, answer, call.correlation_id)
+        else:
+            await send_answer(send, answer, call.correlation_id)
+        self._account(call, template, answer.status, time.perf_counter() - started)
+
+    def _account(self, call: Call, template: str, status: int, seconds: float) -> None:
+        method = call.method if call.method in KNOWN_METHODS else "(unknown)"
+        self._metrics.count_request(method, template, status, seconds)
+        if self._has_access_log:
+            _log.info(
+                "request",
+                method=method,
+                route=template,
+                status=status,
+                ms=round(seconds * 1000, 2),
+                correlation_id=call.correlation_id,
+                integrator=str(call.principal.integrator.key) if call.principal else None,
+            )
+
+    async def _answered(self, call: Call, route: Route, exchange: Exchange) -> Answer:
+        check_head(exchange.scope)
+        if exchange.is_body_pending:
+            check_declared_size(call.headers, route.body_limit)
+        signer = await self._authenticator.identify(call, route)
+        if exchange.is_body_pending:
+            call.body = await read_body(
+                exchange.receive, call.headers, limit=route.body_limit, timeout=self._body_timeout
+            )
+            exchange.is_body_pending = False
+        self._enter(call)
+        try:
+            return await self._handled(call, route, exchange.scope["query_string"], signer)
+        finally:
+            call.release()
+
+    def _enter(self, call: Call) -> None:
+        if call.principal is None:
+            return
+        integrator = call.principal.integrator
+        self._rates.check(call.principal.credential_key, integrator.requests_per_second, time.monotonic())
+        if integrator.budgets:  # spec transfers.md §8.3
+            call.leave = self._in_progress.enter(integrator.key)
+
+    async def _handled(self, call: Call, route: Route, query: bytes, signer: Signer | None) -> Answer:
+        if signer is not None:
+            target = f"{call.path}?{query.decode('latin-1')}" if query else call.path
+            await self._authenticator.verify(signer, call, target)
+        try:
+            check_scope(call, route)
+            check_syntax(call, route, query)
+            return await self._run(call, route)
+        except Refusal:
+            if route.is_hot and not call.is_verified:  # a revoked caller learns nothing but that
+                await self._authenticator.refresh(call)
+            raise
+
+    async def _run(self, call: Call, route: Route) -> Answer:
+        try:
+            return await route.handler(call)
+        except PrincipalStale:
+            await self._authenticator.refresh(call)
+        try:
+            return await route.handler(call)
+        except PrincipalStale as error:
+            raise DatabaseUnavailable from error

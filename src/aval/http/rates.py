@@ -1,0 +1,68 @@
+"""How often and how much at once a caller may call, counted in this process."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from uuid import UUID
+
+from aval.domain.errors import Refusal
+
+CREDENTIALS_WATCHED_MAX = 100_000
+
+
+def too_many_requests(reason: str, seconds: float) -> Refusal:
+    """Make the refusal QIT000943; the wait is told in whole seconds, at least one."""
+    wait = max(1, math.ceil(seconds))
+    return Refusal(
+        "qit.too_many_requests", extra_fields={"reason": reason}, headers={"retry-after": str(wait)}, seconds=wait
+    )
+
+
+class RateLimiter:
+    """Lets a credential make so many requests a second, and as many at once (a token bucket of one second).
+
+    Of each bucket only the moment at which it will be full again is kept.
+    """
+
+    def __init__(self) -> None:
+        self._full_at: OrderedDict[UUID, float] = OrderedDict()
+
+    def check(self, credential: UUID, per_second: int | None, now: float) -> None:
+        """Count one request at a monotonic time in seconds; raises the refusal if the bucket is empty."""
+        if per_second is None:
+            return
+        cost = 1.0 / per_second
+        full_at = max(self._full_at.get(credential, now), now) + cost
+        if full_at - now > 1.0 + cost / 2:
+            raise too_many_requests("requests_per_second", full_at - now - 1.0)
+        self._full_at[credential] = full_at
+        self._full_at.move_to_end(credential)
+        if len(self._full_at) > CREDENTIALS_WATCHED_MAX:
+            self._full_at.popitem(last=False)
+
+
+class CallsInProgress:
+    """Counts the calls of each integrator that are under way, and refuses beyond a maximum."""
+
+    def __init__(self, calls_max: int) -> None:
+        self._calls_max = calls_max
+        self._count: dict[UUID, int] = {}
+
+    def enter(self, integrator: UUID) -> Callable[[], None]:
+        """Count a call until what is returned is called, more than once if need be; raises the refusal when busy."""
+        count = self._count.get(integrator, 0)
+        if count >= self._calls_max:
+            raise too_many_requests("busy", 1)
+        self._count[integrator] = count + 1
+        has_left = False
+
+        def leave() -> None:
+            nonlocal has_left
+            if has_left:
+                return
+            has_left = True
+            self._count[integrator] -= 1
+            if not self._count[integrator]:
+                del self._count[integrator]
+
+        return leave
