@@ -1,7 +1,9 @@
 """The embedded PostgreSQL: real processes, real kills."""
 
 import asyncio
+import fcntl
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -14,9 +16,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from aval.storage import embedded_binaries
+from aval.storage import embedded, embedded_binaries, embedded_cluster
 from aval.storage.embedded import EmbeddedServer, embedded_server
-from aval.storage.embedded_binaries import EmbeddedServerFailed, Installation, installations, run_as
+from aval.storage.embedded_binaries import EmbeddedServerFailed, Installation, installations, make_directory, run_as
+from aval.storage.embedded_cluster import listens
 
 IS_ROOT = os.geteuid() == 0
 SOURCE = Path(embedded_binaries.__file__).parents[2]
@@ -68,7 +71,7 @@ def another_process(data_dir: Path) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={"PYTHONPATH": str(SOURCE)},
+        env={"PYTHONPATH": os.pathsep.join((str(SOURCE), *sys.path))},
     )
 
 
@@ -173,6 +176,16 @@ async def test_a_killed_server_comes_back_with_its_data(data_dir: Path) -> None:
     await server.stop()
 
 
+async def test_a_cancelled_start_leaves_no_server_behind(data_dir: Path) -> None:
+    server = EmbeddedServer(data_dir)
+    starting = asyncio.create_task(server.start())
+    await asyncio.sleep(0.1)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not listens(server.place)
+
+
 async def answers(dsn: str) -> bool:
     try:
         return await ask(dsn, "select true") is True
@@ -241,6 +254,71 @@ async def test_failures_have_a_reason_and_an_advice(data_dir: Path, monkeypatch:
     assert failure.value.reason == "wheel_missing"
 
 
+async def test_a_start_that_another_process_blocks_gives_up(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "LOCK_TIMEOUT_S", 0.05)
+    make_directory(data_dir / "postgresql")
+    lock = os.open(data_dir / "postgresql" / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(EmbeddedServerFailed) as failure:
+        await EmbeddedServer(data_dir).start()
+    os.close(lock)
+    assert failure.value.reason == "busy"
+
+
+async def test_a_failed_initialisation_says_why(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USER", "DATABASE"):
+        with monkeypatch.context() as patch:
+            patch.setattr(embedded_cluster, name, "pg_catalog; drop")
+            with pytest.raises(EmbeddedServerFailed) as failure:
+                await EmbeddedServer(data_dir).start()
+        assert failure.value.reason == "did_not_start"
+        assert "pg_catalog" in failure.value.detail
+    async with embedded_server(data_dir) as dsn:
+        assert await ask(dsn, "select true") is True
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root may read everything")
+async def test_data_of_another_user_is_left_alone(data_dir: Path) -> None:
+    make_directory(data_dir / "postgresql")
+    (data_dir / "postgresql" / "users.lock").touch(mode=0)
+    with pytest.raises(EmbeddedServerFailed) as failure:
+        await EmbeddedServer(data_dir).start()
+    assert failure.value.reason == "data_of_another_user"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has another account run the server")
+async def test_root_runs_the_server_as_the_owner_of_the_data(data_dir: Path) -> None:
+    first = EmbeddedServer(data_dir)
+    await first.start()
+    await first.stop()
+    daemon = pwd.getpwnam("daemon")
+    subprocess.run(["chown", "-R", "daemon", str(first.place.cluster)], check=True)  # noqa: ASYNC221
+    with pytest.raises(EmbeddedServerFailed) as failure:
+        await EmbeddedServer(data_dir).start()
+    assert failure.value.reason == "socket_directory_taken"
+    os.chown(first.place.sockets, daemon.pw_uid, daemon.pw_gid)
+    second = EmbeddedServer(data_dir)
+    await second.start()
+    assert owner_of(process_of(second)) == daemon.pw_uid
+    await second.stop()
+    os.chmod(data_dir, 0o700)
+    with pytest.raises(EmbeddedServerFailed) as failure:
+        await EmbeddedServer(data_dir).start()
+    assert failure.value.reason == "data_unreachable"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has another account run the server")
+async def test_root_needs_an_account_that_gets_somewhere(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chmod(data_dir, 0o700)
+    with pytest.raises(EmbeddedServerFailed) as failure:
+        await EmbeddedServer(data_dir, system_directory=data_dir / "system").start()
+    assert failure.value.reason == "system_directory_unreachable"
+    monkeypatch.setattr(embedded_binaries, "UNPRIVILEGED_ACCOUNT", "no-such-account")
+    with pytest.raises(EmbeddedServerFailed) as failure:
+        await EmbeddedServer(data_dir).start()
+    assert failure.value.reason == "account_missing"
+
+
 def test_the_newest_installation_is_chosen_without_importing_the_wheel() -> None:
     majors = [each.major for each in installations()]
     assert majors == sorted(majors, reverse=True)
@@ -284,7 +362,6 @@ async def test_a_place_nobody_cannot_reach_is_replaced_and_told(
         await server.stop()
         assert server.place.base.parent == data_dir / "system"
         server = EmbeddedServer(closed, notice=notices.append, system_directory=data_dir / "system")
-        assert server is not None
     assert len(notices) == 2
     assert all("cannot reach" in notice for notice in notices)
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700

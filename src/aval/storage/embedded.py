@@ -48,13 +48,15 @@ class EmbeddedServer:
 
     async def start(self) -> str:
         """Start the server or attach to it, and return its DSN; calling it again revives a server that died."""
+        joins = self._users is None
         starting = asyncio.ensure_future(asyncio.to_thread(self._start))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
             with suppress(EmbeddedServerFailed, OSError):
                 await starting
-            await self.stop()
+            if joins:
+                await self.stop()
             raise
 
     async def stop(self) -> None:
@@ -86,10 +88,10 @@ class EmbeddedServer:
         return place.dsn
 
     def _stop(self) -> None:
-        if self._users is None or self._place is None:
+        if self._place is None:
             return
         with _exclusive(self._place):
-            if self._is_alone():
+            if self._users is not None and self._is_alone():
                 shut_down(self._place)
             self._leave()
 
