@@ -47,7 +47,7 @@ async def cancel_transfer(db: Database, *, call: CancelCall) -> Confirmed | Repl
             return Confirmed(transfer, before, verdict)
         actor = actor_of(call.question)
         decision = (
-            expiry(transfer, before, facts, actor=actor, correlation_id=call.correlation_id)
+            expiry(transfer, before, facts.now, actor=actor, correlation_id=call.correlation_id)
             if verdict is Verdict.WINDOW_OVER
             else Decision(
                 transfer=transfer,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from aval.domain.approval import Limits, channel_limit_of
@@ -62,7 +63,7 @@ async def resend_token(db: Database, *, call: ResendCall, figures: BudgetFigures
 async def _expire(
     connection: Connection, call: ResendCall, facts: CallFacts, transfer: Transfer, before: Challenge
 ) -> Challenge:
-    decision = expiry(transfer, before, facts, actor=actor_of(call.question), correlation_id=call.correlation_id)
+    decision = expiry(transfer, before, facts.now, actor=actor_of(call.question), correlation_id=call.correlation_id)
     await write_decisions(connection, [decision])
     await append_events(connection, [event_of(decision)])
     return decision.after
@@ -73,7 +74,7 @@ def actor_of(question: Question) -> str:
     return f"credential:{question.principal.credential_key}"
 
 
-def expiry(transfer: Transfer, before: Challenge, facts: CallFacts, *, actor: str, correlation_id: str) -> Decision:
+def expiry(transfer: Transfer, before: Challenge, now: datetime, *, actor: str, correlation_id: str) -> Decision:
     """T7: unapproved at its deadline."""
     return Decision(
         transfer=transfer,
@@ -83,7 +84,7 @@ def expiry(transfer: Transfer, before: Challenge, facts: CallFacts, *, actor: st
         rejection_reason=Reason.APPROVAL_WINDOW_EXPIRED,
         refusal=None,
         comparison=None,
-        at=facts.now,
+        at=now,
         is_budgeted=False,
         audit_key=new_key(),
         actor=actor,

@@ -35,3 +35,13 @@ async def remember_signature(
         _REMEMBER, integrator_key, credential_key, signature_hash, signed_at, window, KEPT_FOR
     )
     return tag == "INSERT 0 1"
+
+
+async def forget_old_signatures(connection: Connection, *, most: int) -> int:
+    """Delete signatures that are outside every window, a few at a time; answers how many."""
+    tag = await connection.execute(
+        "delete from request_signatures where ctid = any(array("
+        "select ctid from request_signatures where expires_at < clock_timestamp() limit $1))",
+        most,
+    )
+    return int(tag.rpartition(" ")[2])

@@ -1,0 +1,213 @@
+"""Bring a promised message to its approver: derive the token, render, hand over, remember how it went."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from aval.domain.calendar import wire_datetime
+from aval.domain.challenge import Challenge, TokenSource
+from aval.domain.keyring import KeyMissing, Keyring
+from aval.domain.message import MessageVariables, RenderedMessage, default_template, render_notice, render_token_message
+from aval.domain.template import token_message_event
+from aval.domain.token import TokenSeed
+from aval.domain.transfer import Transfer
+from aval.domain.view import event_body
+from aval.operations.coalesce import Postponed
+from aval.operations.request_transfer import new_key
+from aval.operations.settle_transfer import RetryPolicy
+from aval.ports import Channel, Delivery, DeliveryOutcome, OutgoingMessage
+from aval.storage.challenges import lock_operations
+from aval.storage.clock import read_clock
+from aval.storage.database import Connection, Database
+from aval.storage.messages import MessageResult, PromisedMessage, count_channel, finish_messages
+from aval.storage.sequences import advance_sequence
+from aval.storage.webhook_events import EventRow, append_events
+
+DELIVERY_FAILED = "aval.token_delivery.failed"
+ChannelOf = Callable[[str, bool], Channel]  # channel name, whether the integrator is a sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a channel closes for everyone: after so many failures in a row, for so long."""
+
+    failures_max: int
+    pause: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How one try at a message ended."""
+
+    message: PromisedMessage = field(repr=False)
+    state: str
+    due_at: datetime
+    error: str | None
+    is_channel_failure: bool | None = None  # None: the channel was not asked
+
+    @property
+    def result(self) -> MessageResult:
+        """The row of the outbox."""
+        message = self.message
+        return MessageResult(
+            message.integrator_key, message.message_key, message.fence, self.state, self.due_at, self.error
+        )
+
+
+async def deliver_message(
+    *, message: PromisedMessage, keyring: Keyring, channel_of: ChannelOf, policy: RetryPolicy
+) -> Delivered:
+    """One try at a leased message. A token that is dead or superseded is not sent; a retry sends the same token."""
+    if message.topic == "token" and not is_live(message):
+        return Delivered(message, "void", message.now, "not_live")
+    try:
+        rendered = rendered_message(message, keyring)
+        destination = keyring.opened(message.destination_sealed, associated=f"contacts/{message.contact_key}")
+    except KeyMissing:
+        return _try_again(message, policy, "key_missing")
+    outgoing = OutgoingMessage(
+        integrator_key=message.integrator_key,
+        message_key=message.message_key,
+        destination=destination,
+        subject=rendered.subject,
+        text=rendered.text,
+        html=rendered.html,
+        correlation_id=message.correlation_id,
+        try_number=message.claim_count,
+    )
+    delivery = await channel_of(message.channel, message.is_sandbox).send(outgoing)
+    return _judged(message, delivery, policy)
+
+
+def is_live(message: PromisedMessage) -> bool:
+    """Whether the message's token can still approve: its generation is live, unexpired, and approval is awaited."""
+    challenge = message.challenge
+    assert challenge is not None
+    is_current = challenge.is_pending and challenge.generation == message.generation
+    return is_current and message.now < min(challenge.expires_at, challenge.approval_deadline)
+
+
+def rendered_message(message: PromisedMessage, keyring: Keyring) -> RenderedMessage:
+    """The text of a message; it may hold the token. Raises KeyMissing."""
+    locale: Any = message.locale
+    channel: Any = message.channel
+    if message.transfer is None or message.challenge is None or message.generation is None:
+        return render_notice(
+            "contact_replaced",
+            approver_name=message.approver_name,
+            integrator_name=message.integrator_name,
+            channel=channel,
+            locale=locale,
+        )
+    template = default_template(token_message_event(message.transfer.kind), channel, locale)
+    return render_token_message(template, _variables(message, message.transfer, keyring), locale=locale)
+
+
+def _variables(message: PromisedMessage, transfer: Transfer, keyring: Keyring) -> MessageVariables:
+    assert message.challenge is not None and message.generation is not None
+    seed = TokenSeed(transfer.integrator_key, transfer.key, transfer.details_digest, transfer.nonce)
+    token = TokenSource(keyring, seed, message.fixed_token).token(message.challenge, message.generation)
+    return MessageVariables(
+        kind=transfer.kind,
+        token=token.text,
+        generation=message.generation,
+        account_number=message.account_number,
+        account_digit=message.account_digit,
+        approver_name=message.approver_name,
+        integrator_name=message.integrator_name,
+        amount=transfer.amount,
+        payee_name=transfer.payee.name,
+        payee_document=transfer.payee.document,
+    )
+
+
+def _judged(message: PromisedMessage, delivery: Delivery, policy: RetryPolicy) -> Delivered:
+    match delivery.outcome:
+        case DeliveryOutcome.DELIVERED:
+            return Delivered(message, "delivered", message.now, None, is_channel_failure=False)
+        case DeliveryOutcome.REFUSED:
+            return Delivered(message, "failed", message.now, delivery.detail or "refused", is_channel_failure=False)
+        case DeliveryOutcome.FAILED:
+            return replace(_try_again(message, policy, delivery.detail or "failed"), is_channel_failure=True)
+
+
+def _try_again(message: PromisedMessage, policy: RetryPolicy, error: str) -> Delivered:
+    is_parked = message.claim_count >= policy.tries_max
+    due_at = message.now + policy.gap(message.claim_count)
+    return Delivered(message, "parked" if is_parked else "ready", due_at, error)
+
+
+async def record_deliveries(
+    db: Database, *, deliveries: Sequence[Delivered], breaker: BreakerPolicy
+) -> list[bool | Exception | Postponed]:
+    """Write how tries ended, set-wise; a message refused for good tells the integrator in the same transaction."""
+    async with db.transaction() as connection:
+        refused = [d for d in deliveries if d.state == "failed" and d.message.topic == "token"]
+        keys = sorted({(d.message.integrator_key, d.message.transfer.key) for d in refused if d.message.transfer})
+        locked = await lock_operations(connection, keys, may_wait=True) if keys else {}
+        ours = await finish_messages(connection, [d.result for d in deliveries])
+        if refused:
+            told = [d for d in refused if d.message.message_key in ours]
+            await _tell(connection, told, locked)
+    await _count_channels(db, deliveries, breaker)
+    return [delivery.message.message_key in ours for delivery in deliveries]
+
+
+async def _tell(
+    connection: Connection,
+    refused: Sequence[Delivered],
+    locked: dict[tuple[UUID, UUID], tuple[Transfer, Challenge]],
+) -> None:
+    now = await read_clock(connection)
+    events = []
+    for delivery in refused:
+        message = delivery.message
+        assert message.transfer is not None and message.generation is not None
+        transfer, challenge = locked[message.integrator_key, message.transfer.key]
+        if challenge.is_pending and challenge.generation == message.generation:
+            sequence = await advance_sequence(connection, transfer.integrator_key, transfer.key)
+            events.append(_failure_event(transfer, challenge, sequence, now))
+    await append_events(connection, events)
+
+
+def _failure_event(transfer: Transfer, challenge: Challenge, sequence: int, now: datetime) -> EventRow:
+    event_id = new_key()
+    data = {
+        "operation": transfer.kind.value,
+        "operation_key": transfer.key,
+        "method": challenge.method.value,
+        "generation": challenge.generation,
+        "masked_destination": challenge.masked_destination,
+        "failed_at": wire_datetime(now),
+    }
+    body = event_body(
+        DELIVERY_FAILED,
+        data,
+        at=now,
+        event_id=event_id,
+        sequence=sequence,
+        correlation_id=transfer.correlation_id,
+    )
+    return EventRow(
+        integrator_key=transfer.integrator_key,
+        event_id=event_id,
+        operation_key=transfer.key,
+        operation_kind=transfer.kind.value,
+        sequence=sequence,
+        event_type=DELIVERY_FAILED,
+        body=body,
+        correlation_id=transfer.correlation_id,
+        at=now,
+    )
+
+
+async def _count_channels(db: Database, deliveries: Sequence[Delivered], breaker: BreakerPolicy) -> None:
+    """Feed the breaker: a channel that only failed counts up, one success clears it."""
+    asked = {d.message.channel for d in deliveries if d.is_channel_failure is not None and not d.message.is_sandbox}
+    async with db.connection() as connection:
+        for channel in asked:
+            tries = [d.is_channel_failure for d in deliveries if d.message.channel == channel]
+            failures = 0 if False in tries else sum(bool(failed) for failed in tries)
+            await count_channel(connection, channel, failures=failures, most=breaker.failures_max, pause=breaker.pause)

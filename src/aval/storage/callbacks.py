@@ -1,0 +1,104 @@
+"""Webhooks on their way: claimed with a lease and a rising fence, one endpoint never in front of another."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from aval.storage.database import Connection
+from aval.storage.rows import columns
+
+
+@dataclass(frozen=True, slots=True)
+class PromisedCallback:
+    """A leased webhook with its endpoint."""
+
+    integrator_key: UUID
+    callback_key: UUID
+    event_id: UUID
+    endpoint_key: UUID
+    url: str
+    body: str = field(repr=False)
+    correlation_id: str
+    headers_sealed: bytes | None = field(repr=False)
+    secret_sealed: bytes = field(repr=False)
+    former_secret_sealed: bytes | None = field(repr=False)
+    claim_count: int
+    fence: int
+    now: datetime
+
+
+# An endpoint with many callbacks due gets a few at a time, so that a slow one delays no other.
+_CLAIM = """
+with due as (
+    select d.integrator_id, d.callback_id from (
+        select integrator_id, callback_id, due_at,
+               row_number() over (partition by integrator_id, endpoint_id order by due_at) as place
+          from callbacks where status = 'pending' and due_at <= clock_timestamp()) d
+     where d.place <= $3 order by d.due_at limit $1
+), free as (
+    select c.integrator_id, c.callback_id from callbacks c join due using (integrator_id, callback_id)
+     where c.status = 'pending' and c.due_at <= clock_timestamp() for update of c skip locked
+), claimed as (
+    update callbacks c
+       set due_at = clock_timestamp() + $2, fence = c.fence + 1, claim_count = c.claim_count + 1
+      from free where c.integrator_id = free.integrator_id and c.callback_id = free.callback_id
+    returning c.*
+)
+select c.integrator_id, c.callback_id, c.event_id, c.endpoint_id, w.url, e.body, e.correlation_id, w.headers_sealed,
+       w.secret_sealed,
+       case when w.former_secret_until > clock_timestamp() then w.former_secret_sealed end as former_secret_sealed,
+       c.claim_count, c.fence, clock_timestamp() as now
+  from claimed c
+  join events e on e.integrator_id = c.integrator_id and e.event_id = c.event_id
+  join webhook_endpoints w on w.integrator_id = c.integrator_id and w.endpoint_id = c.endpoint_id
+"""
+
+
+async def claim_callbacks(
+    connection: Connection, *, most: int, lease: timedelta, per_endpoint: int
+) -> list[PromisedCallback]:
+    """Lease webhooks that are due, at most `per_endpoint` of one endpoint at a time."""
+    rows = await connection.fetch(_CLAIM, most, lease, per_endpoint)
+    return [PromisedCallback(*row.values()) for row in rows]
+
+
+class CallbackResult(NamedTuple):
+    """How one try ended: `pending` to be tried again at `due_at`, or `sent` or `failed`."""
+
+    integrator_key: UUID
+    callback_key: UUID
+    fence: int
+    status: str
+    due_at: datetime
+    last_status: int | None
+    last_error: str | None
+
+
+_FINISH = """
+update callbacks c
+   set status = r.status, due_at = r.due_at, last_status = r.last_status, last_error = r.last_error,
+       updated_at = clock_timestamp()
+  from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::timestamptz[], $6::smallint[], $7::text[])
+       as r (integrator_id, callback_id, fence, status, due_at, last_status, last_error)
+ where c.integrator_id = r.integrator_id and c.callback_id = r.callback_id and c.fence = r.fence
+   and c.status = 'pending'
+returning c.callback_id
+"""
+
+
+async def finish_callbacks(connection: Connection, results: Iterable[CallbackResult]) -> frozenset[UUID]:
+    """Record tries whose lease is still ours; answers which were."""
+    rows = await connection.fetch(_FINISH, *columns(results))
+    return frozenset(row["callback_id"] for row in rows)
+
+
+async def disable_endpoint(connection: Connection, integrator_key: UUID, endpoint_key: UUID) -> None:
+    """Switch an endpoint off whose receiver said 410 Gone."""
+    await connection.execute(
+        "update webhook_endpoints set enabled = false, updated_at = clock_timestamp()"
+        " where integrator_id = $1 and endpoint_id = $2",
+        integrator_key,
+        endpoint_key,
+    )

@@ -1,0 +1,263 @@
+"""Settlement jobs: claimed with a lease and a rising fence, finished only by the worker that still holds them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from aval.domain.challenge import Challenge
+from aval.domain.transfer import Transfer
+from aval.storage.database import Connection
+from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, columns, transfer_of
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementJob:
+    """A leased job. `send_count` counts sends that may have reached the rail, each committed before it was made."""
+
+    transfer: Transfer
+    challenge: Challenge
+    item_no: int
+    rail_reference: UUID
+    rail_status: str | None
+    send_count: int
+    claim_count: int
+    fence: int
+    approved_at: datetime
+    now: datetime
+    settlement_mode: str
+    sync_wait: timedelta
+    rail_url: str | None
+    rail_secret_sealed: bytes | None
+
+
+_CLAIM = f"""
+with due as (
+    select integrator_id, operation_id, item_no from settlement_jobs
+     where state = 'ready' and due_at <= clock_timestamp()
+     order by due_at limit $1 for update skip locked
+), claimed as (
+    update settlement_jobs j
+       set due_at = clock_timestamp() + $2, fence = j.fence + 1, claim_count = j.claim_count + 1,
+           send_count = j.send_count + (j.rail_status is null and j.send_count = 0)::int,
+           updated_at = clock_timestamp()
+      from due where (j.integrator_id, j.operation_id, j.item_no) = (due.integrator_id, due.operation_id, due.item_no)
+    returning j.*, clock_timestamp() as now
+)
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_reference, j.rail_status, j.send_count, j.claim_count,
+       j.fence, j.created_at as approved_at, j.now, i.settlement_mode, i.sync_wait_seconds, i.rail_url,
+       i.rail_secret_sealed
+  from claimed j
+  join operations o on o.integrator_id = j.integrator_id and o.operation_id = j.operation_id
+  join challenges c on c.integrator_id = j.integrator_id and c.operation_id = j.operation_id
+  join integrators i on i.integrator_id = j.integrator_id
+"""
+
+
+async def claim_settlements(connection: Connection, *, most: int, lease: timedelta) -> list[SettlementJob]:
+    """Lease jobs that are due. The first claim of a job counts its send, so that a crash in between asks first."""
+    rows = await connection.fetch(_CLAIM, most, lease)
+    return [
+        SettlementJob(
+            transfer=transfer_of(row),
+            challenge=challenge_of(row),
+            item_no=row["item_no"],
+            rail_reference=row["rail_reference"],
+            rail_status=row["rail_status"],
+            send_count=row["send_count"],
+            claim_count=row["claim_count"],
+            fence=row["fence"],
+            approved_at=row["approved_at"],
+            now=row["now"],
+            settlement_mode=row["settlement_mode"],
+            sync_wait=timedelta(seconds=row["sync_wait_seconds"]),
+            rail_url=row["rail_url"],
+            rail_secret_sealed=row["rail_secret_sealed"],
+        )
+        for row in rows
+    ]
+
+
+async def count_send(connection: Connection, job: SettlementJob, *, lease: timedelta) -> datetime | None:
+    """Commit that one more send is about to leave; None if the lease was lost, then nothing may be sent."""
+    at: datetime | None = await connection.fetchval(
+        "update settlement_jobs set send_count = send_count + 1, due_at = clock_timestamp() + $5"
+        " where integrator_id = $1 and operation_id = $2 and item_no = $3 and fence = $4 and state = 'ready'"
+        " returning clock_timestamp()",
+        job.transfer.integrator_key,
+        job.transfer.key,
+        job.item_no,
+        job.fence,
+        lease,
+    )
+    return at
+
+
+@dataclass(frozen=True, slots=True)
+class LockedJob:
+    """A job as it is once its operation and itself are locked; `is_ours` is false when the lease was lost."""
+
+    transfer: Transfer
+    challenge: Challenge
+    item_no: int
+    rail_status: str | None
+    state: str
+    is_ours: bool
+
+
+_LOCK_OPERATIONS = """
+select 1 from challenges c
+ where (c.integrator_id, c.operation_id) in (select * from unnest($1::uuid[], $2::uuid[]))
+ order by c.integrator_id, c.operation_id for no key update
+"""
+_LOCK_JOBS = f"""
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.state,
+       r.fence is null or r.fence = j.fence as is_ours
+  from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::integer[])
+       with ordinality as r (integrator_id, operation_id, item_no, fence, place)
+  join settlement_jobs j on j.integrator_id = r.integrator_id and j.operation_id = r.operation_id
+       and j.item_no = r.item_no
+  join operations o on o.integrator_id = j.integrator_id and o.operation_id = j.operation_id
+  join challenges c on c.integrator_id = j.integrator_id and c.operation_id = j.operation_id
+ order by r.place
+   for no key update of j
+"""
+JobKey = tuple[UUID, UUID, int, int | None]
+
+
+async def lock_settlements(connection: Connection, keys: Sequence[JobKey]) -> list[LockedJob]:
+    """Lock operations and then jobs, each (integrator, operation, item, fence); a fence of None asks for no lease."""
+    whole = columns(keys)
+    await connection.fetch(_LOCK_OPERATIONS, whole[0], whole[1])
+    return [
+        LockedJob(transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["state"], row["is_ours"])
+        for row in await connection.fetch(_LOCK_JOBS, *whole)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one rail answer changes. `after` is None when the operation stays as it is."""
+
+    job: LockedJob
+    after: Challenge | None
+    rail_status: str
+    state: str
+    due_at: datetime
+    last_error: str | None
+    refund_amount: int = 0  # centavos
+    refund_fee: int = 0
+    refund_type: str = "transfer_refund"
+
+
+_WRITE_JOBS = """
+update settlement_jobs j
+   set rail_status = r.rail_status, state = r.state, due_at = r.due_at, last_error = r.last_error,
+       updated_at = clock_timestamp()
+  from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
+       as r (integrator_id, operation_id, item_no, rail_status, state, due_at, last_error)
+ where j.integrator_id = r.integrator_id and j.operation_id = r.operation_id and j.item_no = r.item_no
+"""
+_WRITE_MOVES = """
+with input as (
+    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::uuid[],
+                         $8::integer[], $9::timestamptz[], $10::uuid[], $11::bigint[], $12::bigint[], $13::text[],
+                         $14::text[])
+           as r (integrator_id, operation_id, former, status, rejection_reason, refusal, transaction_key,
+                 event_sequence, at, account_id, refund_amount, refund_fee, refund_type, correlation_id)
+), moved as (
+    update challenges c
+       set status = r.status, rejection_reason = r.rejection_reason, refusal = r.refusal,
+           transaction_key = r.transaction_key, event_sequence = r.event_sequence, updated_at = r.at
+      from input r
+     where c.integrator_id = r.integrator_id and c.operation_id = r.operation_id and c.status = r.former
+    returning 1
+), credited as (
+    update accounts a set balance_centavos = a.balance_centavos + s.total, updated_at = s.at
+      from (select integrator_id, account_id, sum(refund_amount + refund_fee) as total, max(at) as at
+              from input where refund_amount > 0 group by integrator_id, account_id) s
+     where a.integrator_id = s.integrator_id and a.account_id = s.account_id
+    returning 1
+), entered as (
+    insert into ledger_entries (integrator_id, source_id, entry_type, account_id, direction, contra_account,
+                                amount_centavos, created_at)
+    select integrator_id, operation_id, refund_type, account_id, 'credit', 'settlement', refund_amount, at
+      from input where refund_amount > 0
+    union all
+    select integrator_id, operation_id, 'fee_refund', account_id, 'credit', 'fees', refund_fee, at
+      from input where refund_fee > 0
+), audited as (
+    insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
+    select integrator_id, gen_random_uuid(), at, 'worker', 'operation.settled', operation_id,
+           jsonb_build_object('status', status, 'rejection_reason', rejection_reason), correlation_id
+      from input
+)
+select count(*) from moved
+"""
+_LOCK_ACCOUNTS = """
+select 1 from accounts a
+ where (a.integrator_id, a.account_id) in (select * from unnest($1::uuid[], $2::uuid[]))
+ order by a.integrator_id, a.account_id for no key update
+"""
+
+
+async def write_settlements(connection: Connection, settled: Iterable[Settled]) -> None:
+    """Write what the rail said of locked jobs: job, status, refund, ledger and audit, in one transaction."""
+    results = list(settled)
+    refunds = sorted({_account_of(result) for result in results if result.refund_amount})
+    if refunds:
+        await connection.fetch(_LOCK_ACCOUNTS, *columns(refunds))
+    moves = [_move_columns(result, result.after) for result in results if result.after is not None]
+    if moves:
+        assert await connection.fetchval(_WRITE_MOVES, *columns(moves)) == len(moves)
+    if results:
+        await connection.execute(_WRITE_JOBS, *columns(map(_job_columns, results)))
+
+
+def _account_of(result: Settled) -> tuple[UUID, UUID]:
+    return result.job.transfer.integrator_key, result.job.transfer.account_key
+
+
+def _job_columns(result: Settled) -> tuple[Any, ...]:
+    transfer = result.job.transfer
+    return (
+        transfer.integrator_key,
+        transfer.key,
+        result.job.item_no,
+        result.rail_status,
+        result.state,
+        result.due_at,
+        result.last_error,
+    )
+
+
+def _move_columns(result: Settled, after: Challenge) -> tuple[Any, ...]:
+    transfer = result.job.transfer
+    return (
+        transfer.integrator_key,
+        transfer.key,
+        result.job.challenge.status.value,
+        after.status.value,
+        after.rejection_reason,
+        after.refusal,
+        after.transaction_key,
+        after.event_sequence,
+        after.updated_at,
+        transfer.account_key,
+        result.refund_amount,
+        result.refund_fee,
+        result.refund_type,
+        transfer.correlation_id,
+    )
+
+
+async def find_job(connection: Connection, integrator_key: UUID, rail_reference: UUID) -> tuple[UUID, int] | None:
+    """The (operation, item) a rail reference of this integrator stands for, or None."""
+    row = await connection.fetchrow(
+        "select j.operation_id, j.item_no from settlement_jobs j"
+        " where j.integrator_id = $1 and j.operation_id = $2 and j.rail_reference = $2",
+        integrator_key,
+        rail_reference,
+    )
+    return None if row is None else (row["operation_id"], row["item_no"])

@@ -1,0 +1,1 @@
+"""The worker: turns promised side effects into calls of one operation each."""

@@ -1,0 +1,144 @@
+"""What a worker process runs: four kinds of work side by side, and the housekeeping."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from aval.domain.keyring import Keyring
+from aval.operations.deliver_message import (
+    BreakerPolicy,
+    ChannelOf,
+    Delivered,
+    deliver_message,
+    record_deliveries,
+)
+from aval.operations.deliver_webhook import Posted, WebhookPolicy, deliver_webhook, record_callbacks
+from aval.operations.expire_window import expire_windows
+from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, record_answers
+from aval.ports import Outbound, Rails
+from aval.storage.callbacks import PromisedCallback, claim_callbacks
+from aval.storage.database import Database, DatabaseUnavailable, LockNotWon
+from aval.storage.idempotency import forget_old_answers
+from aval.storage.messages import PromisedMessage, claim_messages
+from aval.storage.request_signatures import forget_old_signatures
+from aval.storage.settlements import SettlementJob, claim_settlements
+from aval.worker.pump import Pace, Pump, Work
+
+SWEEP_ROWS_MAX = 500
+FORGET_ROWS_MAX = 5_000
+FORGET_INTERVAL = timedelta(seconds=60)
+PER_ENDPOINT_MAX = 16
+
+_log = structlog.get_logger("aval.worker")
+
+
+class KeyringSource(Protocol):
+    """Gives the keys as they are now."""
+
+    def current(self) -> Keyring:
+        """The keyring; cheap."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """Everything a worker needs; each database takes the role of its work (promises.md D15)."""
+
+    settle_db: Database
+    notify_db: Database
+    webhook_db: Database
+    keyring: KeyringSource
+    rails: Rails
+    outbound: Outbound
+    channel_of: ChannelOf
+    pace: Pace
+    retry: RetryPolicy
+    webhooks: WebhookPolicy
+    breaker: BreakerPolicy
+    sweep_interval: timedelta
+
+
+async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
+    """Work until `stopping` is set; then finish what is in progress and return."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Pump(_settlements(parts), parts.pace).run(stopping))
+        group.create_task(Pump(_messages(parts), parts.pace).run(stopping))
+        group.create_task(Pump(_webhooks(parts), parts.pace).run(stopping))
+        group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts), stopping))
+        group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts), stopping))
+
+
+def _settlements(parts: WorkerParts) -> Work[SettlementJob, Answered]:
+    async def claim(most: int) -> Sequence[SettlementJob]:
+        async with parts.settle_db.connection() as connection:
+            return await claim_settlements(connection, most=most, lease=parts.retry.lease)
+
+    async def do(job: SettlementJob) -> Answered | None:
+        return await ask_rail(
+            parts.settle_db, job=job, rails=parts.rails, keyring=parts.keyring.current(), policy=parts.retry
+        )
+
+    async def record(done: Sequence[Answered]) -> Any:
+        return await record_answers(parts.settle_db, answers=done, policy=parts.retry)
+
+    return Work("settlement", claim, do, record)
+
+
+def _messages(parts: WorkerParts) -> Work[PromisedMessage, Delivered]:
+    async def claim(most: int) -> Sequence[PromisedMessage]:
+        async with parts.notify_db.connection() as connection:
+            return await claim_messages(connection, most=most, lease=parts.retry.lease)
+
+    async def do(message: PromisedMessage) -> Delivered:
+        return await deliver_message(
+            message=message, keyring=parts.keyring.current(), channel_of=parts.channel_of, policy=parts.retry
+        )
+
+    async def record(done: Sequence[Delivered]) -> Any:
+        return await record_deliveries(parts.notify_db, deliveries=done, breaker=parts.breaker)
+
+    return Work("message", claim, do, record)
+
+
+def _webhooks(parts: WorkerParts) -> Work[PromisedCallback, Posted]:
+    async def claim(most: int) -> Sequence[PromisedCallback]:
+        async with parts.webhook_db.connection() as connection:
+            return await claim_callbacks(connection, most=most, lease=parts.retry.lease, per_endpoint=PER_ENDPOINT_MAX)
+
+    async def do(callback: PromisedCallback) -> Posted:
+        return await deliver_webhook(
+            callback=callback, keyring=parts.keyring.current(), outbound=parts.outbound, policy=parts.webhooks
+        )
+
+    async def record(done: Sequence[Posted]) -> Any:
+        return await record_callbacks(parts.webhook_db, posted=done)
+
+    return Work("webhook", claim, do, record)
+
+
+async def _sweep(parts: WorkerParts) -> None:
+    while await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX) == SWEEP_ROWS_MAX:
+        pass
+
+
+async def _forget(parts: WorkerParts) -> None:
+    async with parts.settle_db.connection() as connection:
+        await forget_old_answers(connection, most=FORGET_ROWS_MAX)
+        await forget_old_signatures(connection, most=FORGET_ROWS_MAX)
+
+
+async def _every(interval: timedelta, act: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
+    """Do something now and then until told to stop; a database that is away is waited for."""
+    while not stopping.is_set():
+        try:
+            await act()
+        except (DatabaseUnavailable, LockNotWon):
+            _log.warning("database_unavailable", work="housekeeping")
+        try:
+            await asyncio.wait_for(stopping.wait(), interval.total_seconds())
+        except TimeoutError:
+            continue
