@@ -245,5 +245,6 @@ async def test_a_process_user_may_take_the_application_roles_only(empty_dsn: str
         await answer.close()
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await ask(as_login(empty_dsn, login), "set role aval_owner")
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await ask(as_login(empty_dsn, login), "select * from aval.schema_migrations")
+    if await ask(empty_dsn, "select 1 where current_setting('server_version_num')::int >= 160000"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):  # PostgreSQL 15 knows no grant without inheritance
+            await ask(as_login(empty_dsn, login), "select * from aval.schema_migrations")

@@ -56,7 +56,7 @@ async def ensure_roles(connection: Connection) -> None:
 
 
 async def grant_roles(connection: Connection, login: str, roles: Sequence[str] = APPLICATION_ROLES) -> None:
-    """Let a login user take `roles`, which it does not inherit; a superuser needs no grant."""
+    """Let a login user take `roles`, which it inherits under PostgreSQL 15 only; a superuser needs no grant."""
     is_superuser, version = await connection.fetchrow(
         "select rolsuper, current_setting('server_version_num')::int from pg_roles where rolname = $1", login
     ) or (True, 0)
