@@ -5,6 +5,7 @@ Source: transfers.md §8.1.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import Any
 
 SANDBOX_DEFAULTS: Mapping[str, Any] = {
@@ -49,6 +50,11 @@ class IntegratorSettings:
     rail_url: str | None = None
     fixed_token: str | None = field(default=None, repr=False)
     active: bool = True
+
+    @property
+    def contact_cooldown(self) -> timedelta:
+        """How long a contact that is not the first of its type waits before a token may travel to it."""
+        return timedelta(hours=self.contact_cooldown_hours)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "IntegratorSettings":

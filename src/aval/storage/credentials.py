@@ -66,28 +66,24 @@ async def find_admin_by_hashes(connection: Connection, hashes: Sequence[bytes]) 
 
 async def insert_credential(
     connection: Connection,
-    *,
     integrator_key: UUID,
-    credential_key: UUID,
-    credential_type: str,
-    scopes: Sequence[str],
+    credential: Credential,
+    *,
     api_key_hash: bytes | None,
-    api_client_key: UUID | None,
     public_key: str | None,
-    at: datetime,
 ) -> None:
     """Store a credential; of a bearer key only the keyed hash."""
     await connection.execute(
-        "insert into credentials (integrator_id, credential_id, credential_type, scopes, api_key_hash, api_client_key,"
-        " public_key, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "insert into credentials (integrator_id, credential_id, credential_type, scopes, api_client_key, created_at,"
+        " api_key_hash, public_key) values ($1, $2, $3, $4, $5, $6, $7, $8)",
         integrator_key,
-        credential_key,
-        credential_type,
-        list(scopes),
+        credential.key,
+        credential.type,
+        credential.scopes,
+        credential.api_client_key,
+        credential.created_at,
         api_key_hash,
-        api_client_key,
         public_key,
-        at,
     )
 
 

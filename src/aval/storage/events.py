@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from aval.storage.database import Connection
+
+CallbackStatus = Literal["pending", "sent", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Callback:
     """One event on its way to one target."""
 
     key: UUID
-    status: str  # pending, sent, failed
+    status: CallbackStatus
 
 
 @dataclass(frozen=True, slots=True)

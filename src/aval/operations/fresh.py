@@ -1,0 +1,69 @@
+"""What takes chance: keys of new things, credentials, secrets, seals."""
+
+import secrets
+from base64 import b64encode
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP521R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from aval.domain.documents import is_cpf
+from aval.domain.ids import ENTROPY_BYTES, time_prefixed_uuid
+from aval.domain.keyring import SEAL_NONCE_BYTES, Keyring
+
+SECRET_BYTES = 32
+AREA_CODES = ("11", "21", "31", "41", "51", "61", "71", "81", "85", "91")
+
+
+def new_key(at: datetime) -> UUID:
+    """Make the key of something stored now."""
+    return time_prefixed_uuid(int(at.timestamp() * 1000), secrets.token_bytes(ENTROPY_BYTES))
+
+
+def new_client_key() -> UUID:
+    """Make the public name of a signing credential; it tells nothing, not even when it was made."""
+    return uuid4()
+
+
+def new_api_key(prefix: str) -> str:
+    """Make a bearer secret: the prefix and 43 characters that hold 256 bits."""
+    return prefix + secrets.token_urlsafe(SECRET_BYTES)
+
+
+def new_webhook_secret() -> str:
+    """Make a signing secret in the form of Standard Webhooks."""
+    return "whsec_" + b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def sealed(keyring: Keyring, plaintext: str, *, associated: str) -> bytes:
+    """Seal under a fresh nonce."""
+    return keyring.sealed(plaintext, associated=associated, nonce=secrets.token_bytes(SEAL_NONCE_BYTES))
+
+
+def new_signing_key() -> tuple[str, str]:
+    """Make a P-521 key pair for signed requests: private and public PEM."""
+    key = generate_private_key(SECP521R1())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return private.decode(), public.decode()
+
+
+def new_cpf() -> str:
+    """Make a valid CPF that belongs to nobody in particular."""
+    while True:
+        base = digits(9)
+        found = next((f"{base}{check:02d}" for check in range(100) if is_cpf(f"{base}{check:02d}")), None)
+        if found is not None:
+            return found
+
+
+def new_phone() -> str:
+    """Make a valid Brazilian mobile number, none that the sandbox treats specially (spec transfers.md §10)."""
+    area = secrets.choice(AREA_CODES)
+    return f"+55{area}9{secrets.randbelow(9) + 1}{digits(7)}"
+
+
+def digits(count: int) -> str:
+    """Make a text of random digits."""
+    return f"{secrets.randbelow(10**count):0{count}d}"

@@ -1,0 +1,88 @@
+"""The sandbox: its inbox of token messages with all that their text is made of, and its clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, cast
+from uuid import UUID
+
+from aval.domain.challenge import Challenge
+from aval.domain.transfer import Transfer
+from aval.storage.database import Connection, Row
+from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, transfer_of
+
+_LIST = f"""
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, m.message_id, m.generation as message_generation, m.channel,
+       m.contact_id as message_contact, m.state, m.created_at as message_created_at, a.account_number, a.account_digit,
+       p.name as approver_name
+  from outbox m
+  join operations o on o.integrator_id = m.integrator_id and o.operation_id = m.operation_id
+  join challenges c on c.integrator_id = m.integrator_id and c.operation_id = m.operation_id
+  join accounts a on a.integrator_id = m.integrator_id and a.account_id = o.account_id
+  join approvers p on p.integrator_id = m.integrator_id and p.approver_id = o.approver_id
+ where m.integrator_id = $1 and m.topic = 'token' and ($2::uuid is null or m.operation_id = $2)
+   and ($3::uuid[] is null or m.contact_id = any($3))
+ order by m.created_at desc, m.message_id desc offset $4 limit $5
+"""  # noqa: S608 – constants only
+
+
+@dataclass(frozen=True, slots=True)
+class InboxMessage:
+    """One token message, queued or sent."""
+
+    key: UUID
+    transfer: Transfer
+    challenge: Challenge
+    generation: int
+    channel: Literal["sms", "email"]
+    contact_key: UUID
+    state: str
+    created_at: datetime
+    account_number: str
+    account_digit: str
+    approver_name: str
+
+
+async def list_messages(
+    connection: Connection,
+    integrator_key: UUID,
+    *,
+    operation_key: UUID | None,
+    contact_keys: Sequence[UUID] | None,
+    offset: int,
+    limit: int,
+) -> list[InboxMessage]:
+    """Read token messages, newest first; None in a filter is all."""
+    contacts = None if contact_keys is None else list(contact_keys)
+    rows = await connection.fetch(_LIST, integrator_key, operation_key, contacts, offset, limit)
+    return [_message(row) for row in rows]
+
+
+async def shift_challenge(
+    connection: Connection, integrator_key: UUID, operation_key: UUID, earlier_by: timedelta
+) -> None:
+    """Move every time of a challenge into the past; the caller holds its lock."""
+    await connection.execute(
+        "update challenges set issued_at = issued_at - $3::interval, expires_at = expires_at - $3::interval,"
+        " can_resend_at = can_resend_at - $3::interval, approval_deadline = approval_deadline - $3::interval"
+        " where integrator_id = $1 and operation_id = $2",
+        integrator_key,
+        operation_key,
+        earlier_by,
+    )
+
+
+def _message(row: Row) -> InboxMessage:
+    return InboxMessage(
+        key=row["message_id"],
+        transfer=transfer_of(row),
+        challenge=challenge_of(row),
+        generation=row["message_generation"],
+        channel=cast(Literal["sms", "email"], row["channel"]),
+        contact_key=row["message_contact"],
+        state=row["state"],
+        created_at=row["message_created_at"],
+        account_number=row["account_number"],
+        account_digit=row["account_digit"],
+        approver_name=row["approver_name"],
+    )
