@@ -1,0 +1,102 @@
+"""`aval admin key`: make, list and revoke the keys of those who administer the deployment."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aval.cli.deployment import CommandTree, Deployment, OpenDeployment
+from aval.cli.refusal import CommandRefused
+from aval.domain.errors import Refusal
+from aval.domain.text import clean
+from aval.operations.create_admin_key import SCOPES, create_admin_key
+from aval.operations.record_act import Author
+from aval.operations.revoke_admin_key import revoke_admin_key
+from aval.storage.admin_keys import AdminKey, list_admin_keys
+
+NAME_CHARACTERS_MAX = 80
+
+
+def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    commands.admin.add_typer(group, name="key", help="Make, list and revoke admin keys.")
+
+    @group.command("create")
+    def create(
+        name: Annotated[str, typer.Argument(help="Who will use it; it appears in the audit.")],
+        scope: Annotated[
+            list[str] | None, typer.Option(help=f"What it may do; by default {', '.join(SCOPES)}.")
+        ] = None,
+    ) -> None:
+        """Make an admin key and print it, this once."""
+        typer.echo(asyncio.run(_create(open_deployment(), _name_of(name), _scopes_of(scope))))
+
+    @group.command("list")
+    def list_keys() -> None:
+        """Show name, scopes and age of every admin key, never the key."""
+        Console().print(_table(asyncio.run(_list(open_deployment()))))
+
+    @group.command("revoke")
+    def revoke(name: Annotated[str, typer.Argument(help="The name it was made under.")]) -> None:
+        """End an admin key: the next request with it is refused."""
+        asyncio.run(_revoke(open_deployment(), _name_of(name)))
+        typer.echo("Revoked.")
+
+
+def command_author() -> Author:
+    """Name the command line as who acts."""
+    return Author("admin:command-line", str(uuid4()))
+
+
+def _name_of(text: str) -> str:
+    name = clean(text)
+    if not name or len(name) > NAME_CHARACTERS_MAX:
+        raise CommandRefused(f"NAME must be 1 to {NAME_CHARACTERS_MAX} visible characters.")
+    return name
+
+
+def _scopes_of(given: Sequence[str] | None) -> Sequence[str]:
+    unknown = sorted({*(given or ())} - {*SCOPES})
+    if unknown:
+        raise CommandRefused(f"--scope must be one of {', '.join(SCOPES)}.")
+    return given or SCOPES
+
+
+async def _create(deployment: Deployment, name: str, scopes: Sequence[str]) -> str:
+    keyring = deployment.keyring()
+    async with deployment.database() as db:
+        try:
+            _, secret = await create_admin_key(db, name=name, scopes=scopes, keyring=keyring, author=command_author())
+        except Refusal:
+            raise CommandRefused("NAME must be new: an active admin key has it. Revoke that one first.") from None
+    return secret
+
+
+async def _list(deployment: Deployment) -> list[AdminKey]:
+    async with deployment.database() as db, db.connection() as connection:
+        return await list_admin_keys(connection)
+
+
+async def _revoke(deployment: Deployment, name: str) -> None:
+    async with deployment.database() as db:
+        try:
+            await revoke_admin_key(db, name=name, author=command_author())
+        except Refusal:
+            raise CommandRefused("NAME must be the one of an active admin key; see `aval admin key list`.") from None
+
+
+def _table(keys: Sequence[AdminKey]) -> Table:
+    table = Table("name", "scopes", "made", "revoked")
+    for key in keys:
+        table.add_row(key.name, ", ".join(key.scopes), _told(key.created_at), _told(key.revoked_at))
+    return table
+
+
+def _told(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"
