@@ -1,117 +1,141 @@
-"""What uvicorn leaves out: a time limit and a size limit for the head of a request."""
+"""Bounds on the head of a request, which ends before any application code sees it.
+
+uvicorn reads heads of any length for any time; promises.md §4.2 cuts them: 16 KiB of headers, 2 KiB of URL, 10 s.
+What is within these bounds, or arrives as a whole, is judged by `limits.check_head`.
+"""
 
 import asyncio
+import json
 import uuid
-from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from aval.domain.errors import Refusal
-from aval.http.answers import header_lines
-from aval.http.edge import Answer, encoded
+from aval.domain.errors import problem_body
+from aval.http.answers import SECURITY_HEADERS
 from aval.http.limits import HEADERS_BYTES_MAX, URL_BYTES_MAX
 
-HEAD_BYTES_MAX = HEADERS_BYTES_MAX + URL_BYTES_MAX + 1024  # what is a little above is told apart when it is complete
-LINGER_S = 1.0
-KEEP_ALIVE_S = 60
+REQUEST_LINE_EXTRA = 64  # method, version and line ends
+HEAD_BYTES_MAX = HEADERS_BYTES_MAX + URL_BYTES_MAX + REQUEST_LINE_EXTRA
+
+LINGER_S = 1.0  # closing at once would reset the connection, and the client could lose the answer
+
+VERSIONS = ("1.0", "1.1")
+
+_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_MALFORMED = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-def server_options(head_timeout: timedelta) -> dict[str, Any]:
-    """Options for uvicorn.Config that the promises of the edge rest on."""
-    return {
-        "http": protocol_class(head_timeout),
-        "loop": "uvloop",
-        "ws": "none",
-        "lifespan": "off",
-        "interface": "asgi3",
-        "access_log": False,  # it would print paths and queries
-        "log_config": None,
-        "server_header": False,
-        "proxy_headers": False,
-        "timeout_keep_alive": KEEP_ALIVE_S,
-    }
+class UnknownVersion(Exception):
+    """The request is no HTTP/1; uvicorn ends the connection as after any other parser error."""
 
 
-def protocol_class(head_timeout: timedelta) -> type[HttpToolsProtocol]:
-    """Make the protocol for connections whose heads may take so long."""
-    return type("EdgeProtocol", (_EdgeProtocol,), {"head_timeout_s": head_timeout.total_seconds()})
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with an end to the patience; `guarded` makes one with its own time."""
 
+    headers_timeout_s: ClassVar[float] = 10.0
 
-class _EdgeProtocol(HttpToolsProtocol):
-    """Closes connections whose head comes too slowly or is too large; a timer runs only while a head is incomplete."""
-
-    head_timeout_s: float
-    _head_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
-    _is_head_open = False
-    _is_draining = False
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_in_head = True  # a connection that stays silent has to end as well
+        self._head_bytes = 0
+        self._is_draining = False
+        self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a head from the first moment on."""
+        """Start waiting for the first head."""
         super().connection_made(transport)
-        self._start_timer()
+        self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop expecting anything."""
-        self._stop_timer()
+        """Stop waiting."""
+        self._stop_waiting()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and look at what it has not finished."""
+        if self._is_draining:
+            return
+        was_in_head = self._is_in_head
+        super().data_received(data)
+        if self._is_in_head:
+            # How much of a chunk belongs to a head that begins within it is not known; one chunk more does no harm.
+            self._head_bytes += len(data) if was_in_head else 1
+        self._look_at_head()
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._is_head_open = True
+        self._is_in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head is complete."""
-        self._is_head_open = False
-        self._stop_timer()
+        """A head ends; what follows is judged by the application."""
+        self._is_in_head = False
+        self._stop_waiting()
+        if self.parser.get_http_version() not in VERSIONS:
+            raise UnknownVersion
         super().on_headers_complete()
 
-    def data_received(self, data: bytes) -> None:
-        """Parse, then judge the head that is still incomplete, if any."""
-        if self._is_draining:
-            return
-        super().data_received(data)
-        if self._is_head_open:
-            self._head_bytes += len(data)
-            self._start_timer()
-            if self._head_bytes > HEAD_BYTES_MAX:
-                refusal = Refusal("qit.bad_request")
-                self._end(Answer(refusal.http, encoded(refusal.body()), {"connection": "close"}))
-        elif self.timeout_keep_alive_task is None and not self._is_answering():
-            self._start_timer()  # bytes that begin no request end the wait for one as well
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no valid HTTP (transfers.md §2.1): bare, and the connection ends."""
+        self._end(_MALFORMED)
+
+    def _look_at_head(self) -> None:
+        if self._is_in_head and self._head_bytes > HEAD_BYTES_MAX:
+            self._end(_too_large())
+        elif self._patience is None and (self._is_in_head or self._is_idle()):
+            self._wait_for_head()
+
+    def _is_idle(self) -> bool:
+        """Bytes that begin no request, such as empty lines, end uvicorn's wait for one without starting another."""
+        return self.timeout_keep_alive_task is None and not self._is_answering()
+
+    def _wait_for_head(self) -> None:
+        self._patience = self.loop.call_later(self.headers_timeout_s, self._lose_patience)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        if self._is_answering():
+            self._wait_for_head()  # the head of a later request, while an earlier one is still at work
+        else:
+            self._end(_TIMED_OUT if self._head_bytes else b"")
 
     def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _start_timer(self) -> None:
-        if self._head_timer is None and not self.transport.is_closing():
-            self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_late)
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _on_late(self) -> None:
-        self._head_timer = None
-        self._end(Answer(408, b"", {"connection": "close"}))
-
-    def _end(self, answer: Answer) -> None:
-        """Answer, unless an earlier request is still being answered, and close once the client had time to read it."""
-        self._stop_timer()
+    def _end(self, answer: bytes) -> None:
+        self._stop_waiting()
         if self.transport.is_closing():
             return
-        if self._is_answering():
+        if not answer or self._is_answering():  # never into another answer
             self.transport.close()
             return
         self._is_draining = True
-        lines = [*self.server_state.default_headers, *header_lines(answer, str(uuid.uuid4()))]
-        head = b"".join(b"%b: %b\r\n" % line for line in lines)
-        self.transport.write(STATUS_LINE[answer.status] + head + b"\r\n" + answer.body)
+        self.transport.write(answer)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+
+def guarded(headers_timeout_s: float) -> type[GuardedProtocol]:
+    """The protocol with this patience."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"headers_timeout_s": headers_timeout_s})
+
+
+def _too_large() -> bytes:
+    body = json.dumps(problem_body("qit.bad_request")).encode()
+    lines = [
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: application/json; charset=utf-8",
+        *(name + b": " + text for name, text in SECURITY_HEADERS),
+        b"x-correlation-id: %b" % str(uuid.uuid4()).encode(),
+        b"content-length: %d" % len(body),
+        b"connection: close",
+    ]
+    return b"\r\n".join([*lines, b"", body])

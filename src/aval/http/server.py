@@ -5,14 +5,14 @@ import contextlib
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import uvicorn
 
-from aval.http.protocol import server_options
+from aval.http.protocol import guarded
 
 BACKLOG = 2_048
+KEEP_ALIVE_S = 75  # longer than common clients keep theirs, so that they end idle connections and not we
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,19 @@ async def serve(listeners: Sequence[Listener], settings: ServerSettings, stop: a
 
 
 def _config(app: Any, settings: ServerSettings) -> uvicorn.Config:
-    options = server_options(timedelta(seconds=settings.headers_timeout_s)) | {
-        "proxy_headers": bool(settings.trusted_proxies),
-        "forwarded_allow_ips": list(settings.trusted_proxies),
-        "backlog": BACKLOG,
-        "timeout_graceful_shutdown": max(1, round(settings.shutdown_grace_s)),
-    }
-    return uvicorn.Config(app, **options)
+    return uvicorn.Config(
+        app,
+        http=guarded(settings.headers_timeout_s),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+    )
