@@ -122,7 +122,9 @@ async def _reach(db: Database) -> None:
     try:
         async with db.connection() as connection:
             await _check_schema(connection)
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, ValueError) as error:
+        if type(error.__cause__).__name__ == "InvalidParameterValueError":
+            raise because("database_empty") from None
         raise because("database_unreachable", reason=cause_of(error)) from None
 
 
@@ -147,7 +149,6 @@ WORDS = {
     "InvalidAuthorizationSpecificationError": "it refused the user",
     "InvalidCatalogNameError": "it has no such database",
     "ClientConfigurationError": "the address is malformed",
-    "InvalidParameterValueError": "the role of the process does not exist; run `aval migrate`",
     "InsufficientPrivilegeError": "the user may not take the role of the process; run `aval migrate`",
     "CannotConnectNowError": "it is still starting",
     "TooManyConnectionsError": "it has no connection left",

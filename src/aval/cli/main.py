@@ -2,13 +2,13 @@
 
 import importlib
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
+from aval import __version__
 from aval.cli.deployment import CommandTree, OpenDeployment
 from aval.cli.refusal import CommandRefused
 
@@ -68,5 +68,5 @@ def build_cli(open_deployment: OpenDeployment) -> typer.Typer:
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(f"aval {version('aval')}")
+        typer.echo(f"aval {__version__}")
         raise typer.Exit

@@ -1,0 +1,152 @@
+"""Picks the concrete parts and passes them down; the only place that knows settings, channels and rails."""
+
+import asyncio
+import importlib
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from typing import Any
+
+from aval.channels.outbound import OutboundHttp
+from aval.cli.deployment import Deployment, Sockets
+from aval.cli.logs import configure_logs
+from aval.cli.refusal import CommandRefused
+from aval.domain.budget import BudgetFigures
+from aval.domain.target import target_problem
+from aval.http.app import build_app, build_ops_app
+from aval.http.edge import Route
+from aval.http.metrics_view import HttpMetrics
+from aval.http.parts import HttpSettings, Parts
+from aval.http.server import Listener, ServerSettings, serve
+from aval.rails.http import RailRegistry
+from aval.settings import Settings, child_environment, unknown_variables
+from aval.settings.kinds import SettingsError
+from aval.storage.database import Database
+from aval.storage.keys_file import KeyringSource, KeysFile
+
+FEATURES = ("pix", "ted", "admin", "webhooks", "sandbox", "rail")  # files of http/ with `routes(parts)`
+
+
+def open_deployment(default_environment: str | None = None) -> Deployment:
+    """The deployment the environment describes; raises CommandRefused with a sentence for each wrong setting."""
+    try:
+        settings = Settings.of_this_process(default_environment)
+    except SettingsError as error:
+        raise CommandRefused(*map(str, error.problems)) from None
+    configure_logs(settings.deployment.log_level, settings.deployment.log_format)
+    return deployment_of(settings)
+
+
+def deployment_of(settings: Settings) -> Deployment:
+    """What commands may reach under these settings."""
+
+    async def serve_api(dsn: str, sockets: Sockets, stop: asyncio.Event) -> None:
+        await _serve_api(settings, dsn, sockets, stop)
+
+    async def run_worker(dsn: str, stop: asyncio.Event) -> None:
+        await _run_worker(settings, dsn, stop)
+
+    def environment_with(dsn: str) -> dict[str, str]:
+        return child_environment(AVAL_DATABASE_URL=dsn, AVAL_ENV=settings.deployment.environment)
+
+    return Deployment(
+        is_production=settings.is_production,
+        data_dir=settings.deployment.data_dir,
+        keys=KeysFile(settings.database.keys_file),
+        database_url=settings.database.url,
+        migrate_url=settings.database.migrate_url,
+        is_standby_required=settings.database.standby_required,
+        host=settings.http.host,
+        port=settings.http.port,
+        ops_port=settings.http.ops_port,
+        api_processes=settings.http.processes,
+        shutdown_grace_s=settings.http.shutdown_grace.total_seconds(),
+        strangers=unknown_variables(),
+        serve_api=serve_api,
+        run_worker=run_worker,
+        child_environment=environment_with,
+    )
+
+
+def budget_figures(settings: Settings) -> BudgetFigures:
+    """The guessing budgets, by the names the domain gives them."""
+    return BudgetFigures(**{each.name: getattr(settings.budgets, each.name) for each in fields(BudgetFigures)})
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What API and worker both stand on."""
+
+    keyring: KeyringSource
+    outbound: OutboundHttp
+    rails: RailRegistry
+
+
+def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
+    """Make it; the stack gives back its connections."""
+    outbound = OutboundHttp(settings.channels.target_allow_list, settings.channels.local_targets)
+    stack.push_async_callback(outbound.close)
+    keyring = KeyringSource(KeysFile(settings.database.keys_file))
+    return Foundation(keyring, outbound, RailRegistry(outbound))
+
+
+async def open_pool(settings: Settings, dsn: str, role: str, stack: AsyncExitStack) -> Database:
+    """A pool whose connections take one role of promises.md D15."""
+    name = role.replace("aval_app_", "aval ")
+    db = await Database.open(dsn, role=role, pool_size=settings.database.pool_size, application_name=name)
+    stack.push_async_callback(db.close)
+    return db
+
+
+async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Parts:
+    """Everything the handlers of the API may reach."""
+    foundation = lay_foundation(settings, stack)
+
+    async def check_target(url: str) -> str | None:
+        return target_problem(url, is_local_allowed=settings.channels.local_targets)
+
+    return Parts(
+        db=await open_pool(settings, dsn, "aval_app_api", stack),
+        keyring=foundation.keyring,
+        rails=foundation.rails,
+        settings=HttpSettings(
+            is_production=settings.is_production,
+            has_ops_routes=settings.http.ops_port == settings.http.port,
+            body_timeout=settings.http.body_timeout,
+            integrator_calls_max=settings.http.integrator_calls_max,
+            operation_waiting_max=settings.http.operation_waiting_max,
+        ),
+        metrics=HttpMetrics(),
+        check_target=check_target,
+    )
+
+
+def features_of(parts: Parts) -> list[list[Route]]:
+    """The routes of every feature file there is."""
+    modules = [f"aval.http.{name}" for name in FEATURES if find_spec(f"aval.http.{name}")]
+    return [importlib.import_module(module).routes(parts) for module in modules]
+
+
+async def _serve_api(settings: Settings, dsn: str, sockets: Sockets, stop: asyncio.Event) -> None:
+    async with AsyncExitStack() as stack:
+        parts = await api_parts(settings, dsn, stack)
+        features = features_of(parts)
+        listeners = [Listener(build_app(parts, features), sockets.api)]
+        if sockets.ops is not None:
+            listeners.append(Listener(build_ops_app(parts, features), sockets.ops))
+        await serve(listeners, _server_settings(settings), stop)
+
+
+def _server_settings(settings: Settings) -> ServerSettings:
+    return ServerSettings(
+        trusted_proxies=[str(network) for network in settings.http.trusted_proxies],
+        headers_timeout_s=settings.http.headers_timeout.total_seconds(),
+        shutdown_grace_s=settings.http.shutdown_grace.total_seconds(),
+    )
+
+
+async def _run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
+    worker: Any = importlib.import_module("aval.worker.loop")
+    async with AsyncExitStack() as stack:
+        foundation = lay_foundation(settings, stack)
+        await worker.run_worker(foundation, stop)

@@ -1,0 +1,88 @@
+"""`aval admin keyring`: make, rotate, list and prune the secret keys."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aval.cli.deployment import CommandTree, Deployment, OpenDeployment, opened, refused_keys
+from aval.domain.keyring import Keyring, Purpose
+from aval.storage.keys_file import KeysFileError
+from aval.storage.keys_in_use import kids_in_use
+from aval.storage.roles import OWNER
+
+TAKEN_OVER_AFTER = timedelta(minutes=1)  # processes look at the file every second, and a call may take a few
+
+
+def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True)
+    commands.admin.add_typer(group, name="keyring", help="Make, rotate, list and prune the secret keys.")
+
+    @group.command("create")
+    def create() -> None:
+        """Make the keys file; existing keys are never overwritten."""
+        deployment = open_deployment()
+        try:
+            deployment.keys.create()
+        except KeysFileError as error:
+            raise refused_keys(error) from None
+        typer.echo(f"Made {deployment.keys.path} with a key for each purpose. Back it up apart from the database.")
+
+    @group.command("rotate")
+    def rotate(purpose: Annotated[Purpose, typer.Argument(help="The purpose that gets a new key.")]) -> None:
+        """Add a key that new things are made with; running processes take it over within a second."""
+        deployment = open_deployment()
+        try:
+            kid = deployment.keys.rotate(purpose)
+        except KeysFileError as error:
+            raise refused_keys(error) from None
+        typer.echo(f"{purpose} {kid} is the current key now. The older ones stay until `aval admin keyring prune`.")
+
+    @group.command("list")
+    def list_keys() -> None:
+        """Show purpose, kid and age of every key, never the key."""
+        Console().print(_table(open_deployment().keyring()))
+
+    @group.command("prune")
+    def prune() -> None:
+        """Drop old keys that nothing in the database needs any more."""
+        gone = asyncio.run(_prune(open_deployment()))
+        for name in gone:
+            typer.echo(f"Dropped {name}")
+        typer.echo("Nothing else is unneeded." if gone else "Every key is still needed.")
+
+
+def _table(keyring: Keyring) -> Table:
+    table = Table("purpose", "kid", "made", "")
+    for purpose in Purpose:
+        for key in keyring.all_of(purpose):
+            is_current = key.kid == keyring.current(purpose).kid
+            table.add_row(purpose, key.kid, f"{key.created_at:%Y-%m-%d %H:%M} UTC", "current" if is_current else "")
+    return table
+
+
+async def _prune(deployment: Deployment) -> list[str]:
+    keyring = deployment.keyring()
+    async with (
+        deployment.dsn() as dsn,
+        opened(deployment.migrate_url or dsn, OWNER) as db,
+        db.connection() as connection,
+    ):
+        needed = await kids_in_use(connection)
+    try:
+        return [f"{key.purpose} {key.kid}" for key in deployment.keys.prune(needed | _kept_anyway(keyring))]
+    except KeysFileError as error:
+        raise refused_keys(error) from None
+
+
+def _kept_anyway(keyring: Keyring) -> set[tuple[Purpose, str]]:
+    """API keys are hashed without a kid; and just after a rotation a process may still use the key before."""
+    kept = {(Purpose.CREDENTIAL, key.kid) for key in keyring.all_of(Purpose.CREDENTIAL)}
+    for purpose in Purpose:
+        if datetime.now(UTC) - keyring.current(purpose).created_at < TAKEN_OVER_AFTER:
+            kept |= {(purpose, key.kid) for key in keyring.all_of(purpose)[:2]}
+    return kept
