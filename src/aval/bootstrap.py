@@ -3,14 +3,17 @@
 import asyncio
 import importlib
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
-from typing import Any
 
+from aval.channels.closed import ClosedChannel
+from aval.channels.email import SmtpEmail, SmtpSettings
+from aval.channels.inbox import SandboxInbox
 from aval.channels.outbound import OutboundHttp
+from aval.channels.sms import AppriseSms, GatewaySms, ProviderAddressNotValid
 from aval.cli.deployment import Deployment, Sockets
 from aval.cli.logs import configure_logs
-from aval.cli.refusal import CommandRefused
+from aval.cli.refusal import CommandRefused, because
 from aval.domain.budget import BudgetFigures
 from aval.domain.target import target_problem
 from aval.http.app import build_app, build_ops_app
@@ -18,11 +21,19 @@ from aval.http.edge import Route
 from aval.http.metrics_view import HttpMetrics
 from aval.http.parts import HttpSettings, Parts
 from aval.http.server import Listener, ServerSettings, serve
+from aval.operations.deliver_message import BreakerPolicy, ChannelOf
+from aval.operations.deliver_webhook import WebhookPolicy
+from aval.operations.request_transfer import Rules
+from aval.operations.settle_transfer import RetryPolicy
+from aval.operations.transfer_desk import DeskSettings, TransferDesk
+from aval.ports import Channel, Outbound
 from aval.rails.http import RailRegistry
 from aval.settings import Settings, child_environment, unknown_variables
 from aval.settings.kinds import SettingsError
 from aval.storage.database import Database
 from aval.storage.keys_file import KeyringSource, KeysFile
+from aval.worker.loop import WorkerParts, run_worker
+from aval.worker.pump import Pace
 
 FEATURES = ("pix", "ted", "admin", "webhooks", "sandbox", "rail")  # files of http/ with `routes(parts)`
 
@@ -43,8 +54,8 @@ def deployment_of(settings: Settings) -> Deployment:
     async def serve_api(dsn: str, sockets: Sockets, stop: asyncio.Event) -> None:
         await _serve_api(settings, dsn, sockets, stop)
 
-    async def run_worker(dsn: str, stop: asyncio.Event) -> None:
-        await _run_worker(settings, dsn, stop)
+    async def work(dsn: str, stop: asyncio.Event) -> None:
+        await _work(settings, dsn, stop)
 
     def environment_with(dsn: str) -> dict[str, str]:
         return child_environment(AVAL_DATABASE_URL=dsn, AVAL_ENV=settings.deployment.environment)
@@ -63,14 +74,20 @@ def deployment_of(settings: Settings) -> Deployment:
         shutdown_grace_s=settings.http.shutdown_grace.total_seconds(),
         strangers=unknown_variables(),
         serve_api=serve_api,
-        run_worker=run_worker,
+        run_worker=work,
         child_environment=environment_with,
     )
 
 
-def budget_figures(settings: Settings) -> BudgetFigures:
-    """The guessing budgets, by the names the domain gives them."""
-    return BudgetFigures(**{each.name: getattr(settings.budgets, each.name) for each in fields(BudgetFigures)})
+def rules_of(settings: Settings) -> Rules:
+    """What the deployment sets for every operation; a channel nobody set up counts as switched off."""
+    budgets, channels = settings.budgets, settings.channels
+    is_set_up = {"sms": channels.sms_urls or channels.sms_gateway_url, "email": channels.smtp_url}
+    return Rules(
+        figures=BudgetFigures(**{each.name: getattr(budgets, each.name) for each in fields(BudgetFigures)}),
+        holidays=frozenset(settings.worker.ted_holidays),
+        closed_channels=frozenset(channels.channels_off) | {name for name, means in is_set_up.items() if not means},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +122,22 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
     async def check_target(url: str) -> str | None:
         return target_problem(url, is_local_allowed=settings.channels.local_targets)
 
+    db = await open_pool(settings, dsn, "aval_app_api", stack)
     return Parts(
-        db=await open_pool(settings, dsn, "aval_app_api", stack),
+        db=db,
         keyring=foundation.keyring,
         rails=foundation.rails,
         settings=HttpSettings(
             is_production=settings.is_production,
             has_ops_routes=settings.http.ops_port == settings.http.port,
+            head_timeout=settings.http.headers_timeout,
             body_timeout=settings.http.body_timeout,
             integrator_calls_max=settings.http.integrator_calls_max,
             operation_waiting_max=settings.http.operation_waiting_max,
         ),
         metrics=HttpMetrics(),
         check_target=check_target,
+        desk=TransferDesk(db, foundation.keyring, rules_of(settings), _desk_settings(settings)),
     )
 
 
@@ -145,8 +165,58 @@ def _server_settings(settings: Settings) -> ServerSettings:
     )
 
 
-async def _run_worker(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
-    worker: Any = importlib.import_module("aval.worker.loop")
+def _desk_settings(settings: Settings) -> DeskSettings:
+    http = settings.http
+    return DeskSettings(http.coalesce_rows_max, http.coalesce_lanes, http.operation_waiting_max)
+
+
+async def _work(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
-        foundation = lay_foundation(settings, stack)
-        await worker.run_worker(foundation, stop)
+        await run_worker(await worker_parts(settings, dsn, stack), stop)
+
+
+async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> WorkerParts:
+    """Everything a worker needs, each kind of work under its own role."""
+    foundation, worker, channels = lay_foundation(settings, stack), settings.worker, settings.channels
+    return WorkerParts(
+        settle_db=await open_pool(settings, dsn, "aval_app_settle", stack),
+        notify_db=await open_pool(settings, dsn, "aval_app_notify", stack),
+        webhook_db=await open_pool(settings, dsn, "aval_app_webhook", stack),
+        keyring=foundation.keyring,
+        rails=foundation.rails,
+        outbound=foundation.outbound,
+        channel_of=open_channels(settings, foundation.outbound, stack),
+        pace=Pace(worker.batch_size, worker.jobs_max, worker.poll),
+        retry=RetryPolicy(worker.retry_gaps, worker.tries_max, worker.lease),
+        webhooks=WebhookPolicy(worker.webhook_retry_gaps, worker.webhook_timeout),
+        breaker=BreakerPolicy(channels.breaker_failures_max, channels.breaker_pause),
+        sweep_interval=worker.sweep_interval,
+    )
+
+
+def open_channels(settings: Settings, outbound: Outbound, stack: AsyncExitStack) -> ChannelOf:
+    """Find the channel of a message: the inbox for sandbox integrators, whose messages never leave."""
+    closed, inbox = rules_of(settings).closed_channels, SandboxInbox()
+    live: dict[str, Channel] = {"sms": ClosedChannel(), "email": ClosedChannel()}
+    if "sms" not in closed:
+        live["sms"] = _sms(settings, outbound)
+    if "email" not in closed:
+        live["email"] = _email(settings)
+    for channel in live.values():
+        stack.push_async_callback(channel.close)
+    return lambda name, is_sandbox: inbox if is_sandbox else live[name]
+
+
+def _sms(settings: Settings, outbound: Outbound) -> Channel:
+    channels = settings.channels
+    if not channels.sms_urls:
+        return GatewaySms(outbound, channels.sms_gateway_url, channels.sms_gateway_key, channels.send_timeout)
+    try:
+        return AppriseSms(channels.sms_urls, channels.send_timeout)
+    except ProviderAddressNotValid:
+        raise because("sms_provider_unknown") from None
+
+
+def _email(settings: Settings) -> Channel:
+    smtp = SmtpSettings.from_url(settings.channels.smtp_url, settings.channels.email_from)
+    return SmtpEmail(replace(smtp, timeout=settings.channels.send_timeout))

@@ -81,8 +81,23 @@ def is_twin(request: TransferRequest, facts: RequestFacts) -> bool:
     return True
 
 
-def refuse(request: TransferRequest, facts: RequestFacts, fee: Brl) -> None:
+def refuse(request: TransferRequest, facts: RequestFacts, fee: Brl, *, is_channel_off: bool = False) -> None:
     """Raise the first check that fails after idempotency, in the order of §3.1."""
+    _refuse_request(request, facts)
+    _refuse_approver(request, facts)
+    family = request.kind.family
+    if facts.budget_stop is not None:
+        raise budget_refusal(family, facts.budget_stop)
+    if facts.is_channel_closed or is_channel_off:
+        raise Refusal(f"{family}.channel_closed_on_create")
+    limit = exceeded_limit(facts.approval, request.amount, request.method, facts.now)
+    if limit is not None:
+        raise Refusal(f"{family}.limit_exceeded", extra_fields={"reason": limit}, reason=limit)
+    if request.amount + fee > facts.balance:
+        raise Refusal(f"{family}.insufficient_funds")
+
+
+def _refuse_request(request: TransferRequest, facts: RequestFacts) -> None:
     family = request.kind.family
     if facts.account_status != "open":
         raise Refusal(f"{family}.account_unavailable")
@@ -92,19 +107,16 @@ def refuse(request: TransferRequest, facts: RequestFacts, fee: Brl) -> None:
         raise Refusal(f"{family}.duplicate_end_to_end_id")
     if is_outside_ted_hours(facts.approval, request.kind, facts.now):
         raise Refusal(f"{family}.outside_ted_hours")
+
+
+def _refuse_approver(request: TransferRequest, facts: RequestFacts) -> None:
+    family = request.kind.family
     if facts.approver_key is None or not is_approver_allowed(facts.approval, request.kind, request.amount):
         raise Refusal(f"{family}.approver_not_allowed")
+    if request.method is Method.DEVICE:
+        raise Refusal(f"{family}.device_not_available")
     if facts.contact_key is None or facts.usable_at is None or facts.usable_at > facts.now:
         raise Refusal(f"{family}.contact_not_available")
-    if facts.budget_stop is not None:
-        raise budget_refusal(family, facts.budget_stop)
-    if facts.is_channel_closed:
-        raise Refusal(f"{family}.channel_closed_on_create")
-    limit = exceeded_limit(facts.approval, request.amount, request.method, facts.now)
-    if limit is not None:
-        raise Refusal(f"{family}.limit_exceeded", extra_fields={"reason": limit}, reason=limit)
-    if request.amount + fee > facts.balance:
-        raise Refusal(f"{family}.insufficient_funds")
 
 
 def budget_refusal(family: str, stop: BudgetStop) -> Refusal:

@@ -8,6 +8,7 @@ from typing import Protocol
 from aval.domain.keyring import Keyring
 from aval.domain.target import target_problem
 from aval.http.metrics_view import HttpMetrics
+from aval.operations.transfer_desk import TransferDesk
 from aval.ports import Rails
 from aval.storage.database import Database
 
@@ -53,3 +54,4 @@ class Parts:
     settings: HttpSettings
     metrics: HttpMetrics
     check_target: TargetCheck = check_target_form
+    desk: TransferDesk | None = None  # None only where no transfer call is served

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aval.domain.challenge import Challenge, Verdict, standing
 from aval.domain.transfer import Kind, Status, Transfer, moved_to
 from aval.operations.confirm_transfer import Confirmed, Replay, event_of, standing_refusal
-from aval.operations.request_transfer import new_key
+from aval.operations.fresh import fresh_key
 from aval.operations.resend_token import actor_of, expiry
 from aval.storage.challenges import Decision, Question, lock_operations, read_call_facts, write_decisions
 from aval.storage.database import Database
@@ -59,7 +59,7 @@ async def cancel_transfer(db: Database, *, call: CancelCall) -> Confirmed | Repl
                 comparison=None,
                 at=facts.now,
                 is_budgeted=False,
-                audit_key=new_key(),
+                audit_key=fresh_key(),
                 actor=actor,
                 correlation_id=call.correlation_id,
             )

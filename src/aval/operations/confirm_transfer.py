@@ -11,13 +11,14 @@ from aval.domain.challenge import Challenge, Judgement, TokenSource, Verdict, ju
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring
 from aval.domain.money import Brl
-from aval.domain.principal import StalePrincipal
+from aval.domain.principal import PrincipalStale
 from aval.domain.request import budget_refusal
 from aval.domain.token import Token, TokenSeed
 from aval.domain.transfer import Kind, Reason, Status, Transfer, moved_to
 from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
 from aval.operations.coalesce import ALONE, Postponed
-from aval.operations.request_transfer import new_key
+from aval.operations.fresh import fresh_key
+from aval.operations.request_transfer import Rules
 from aval.storage.challenges import (
     CallFacts,
     Decision,
@@ -97,8 +98,7 @@ async def confirm_transfers(
     *,
     calls: Sequence[ConfirmCall],
     keyring: Keyring,
-    figures: BudgetFigures,
-    holidays: frozenset[date],
+    rules: Rules,
     may_wait: bool = True,
 ) -> list[Outcome | Exception | Postponed]:
     """Judge calls on different operations in one transaction; one result each, after the commit.
@@ -116,9 +116,9 @@ async def confirm_transfers(
             if found is None and not may_wait:
                 results.append(ALONE)
             else:
-                results.append(_judged(call, known, found, keyring, figures, histories))
+                results.append(_judged(call, known, found, keyring, rules.figures, histories))
         cases = [result for result in results if isinstance(result, _Case)]
-        await _decide(connection, cases, holidays)
+        await _decide(connection, cases, rules.holidays)
         await _write(connection, cases)
     return [_outcome(result) if isinstance(result, _Case) else result for result in results]
 
@@ -178,7 +178,7 @@ def standing_refusal(
 ) -> Exception | None:
     """Steps 1 and 3 to 5 of §4.1: caller, account, operation, Idempotency-Key."""
     if not facts.is_authentic or not facts.is_current:
-        return StalePrincipal()
+        return PrincipalStale()
     family = kind.family
     if not facts.is_account_known:
         return Refusal(f"{family}.account_not_found", is_resend=is_resend, account_key=question.account_key)
@@ -267,7 +267,7 @@ def _decision(
         comparison=case.judgement.comparison,
         at=case.facts.now,
         is_budgeted=principal.integrator.budgets,
-        audit_key=new_key(),
+        audit_key=fresh_key(),
         actor=f"credential:{principal.credential_key}",
         correlation_id=case.call.correlation_id,
     )
@@ -291,7 +291,7 @@ def event_of(decision: Decision) -> EventRow:
 def status_event(transfer: Transfer, challenge: Challenge) -> EventRow:
     """The status webhook of an operation as it is after its last change; its sequence is counted already."""
     assert challenge.updated_at is not None
-    event_id = new_key()
+    event_id = fresh_key()
     webhook_type = WEBHOOK_TYPES[transfer.kind]
     body = event_body(
         webhook_type,

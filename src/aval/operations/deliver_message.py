@@ -15,7 +15,7 @@ from aval.domain.token import TokenSeed
 from aval.domain.transfer import Transfer
 from aval.domain.view import event_body
 from aval.operations.coalesce import Postponed
-from aval.operations.request_transfer import new_key
+from aval.operations.fresh import fresh_key
 from aval.operations.settle_transfer import RetryPolicy
 from aval.ports import Channel, Delivery, DeliveryOutcome, OutgoingMessage
 from aval.storage.challenges import lock_operations
@@ -173,7 +173,7 @@ async def _tell(
 
 
 def _failure_event(transfer: Transfer, challenge: Challenge, sequence: int, now: datetime) -> EventRow:
-    event_id = new_key()
+    event_id = fresh_key()
     data = {
         "operation": transfer.kind.value,
         "operation_key": transfer.key,

@@ -1,6 +1,7 @@
 """What takes chance: keys of new things, credentials, secrets, seals."""
 
 import secrets
+import time
 from base64 import b64encode
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -67,3 +68,8 @@ def new_phone() -> str:
 def digits(count: int) -> str:
     """Make a text of random digits."""
     return f"{secrets.randbelow(10**count):0{count}d}"
+
+
+def fresh_key() -> UUID:
+    """Make a key now, by this process's clock: it only decides where the key sorts."""
+    return time_prefixed_uuid(time.time_ns() // 1_000_000, secrets.token_bytes(ENTROPY_BYTES))

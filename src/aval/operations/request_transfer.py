@@ -1,7 +1,5 @@
 """Accept requests for transfers: check them in the documented order, store them, promise the first token."""
 
-import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -11,13 +9,13 @@ from aval.domain.approval import ApprovalFacts
 from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
-from aval.domain.ids import ENTROPY_BYTES, time_prefixed_uuid
 from aval.domain.keyring import Keyring, Purpose
 from aval.domain.money import Brl
-from aval.domain.principal import StalePrincipal
+from aval.domain.principal import Integrator, PrincipalStale
 from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_challenge, is_twin, refuse
-from aval.domain.transfer import Transfer, details_digest_of
+from aval.domain.transfer import Method, Transfer, details_digest_of
 from aval.operations.coalesce import ALONE, Postponed
+from aval.operations.fresh import fresh_key
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
 from aval.storage.requests import insert_transfers, read_operation, read_request_facts
@@ -35,9 +33,13 @@ class Requested:
     is_replay: bool = False
 
 
-def new_key() -> UUID:
-    """Make a v4-shaped key with a millisecond prefix, so that indexes grow at one end."""
-    return time_prefixed_uuid(time.time_ns() // 1_000_000, secrets.token_bytes(ENTROPY_BYTES))
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the deployment sets for every operation: budgets, holidays, channels that are switched off."""
+
+    figures: BudgetFigures = BudgetFigures()
+    holidays: frozenset[date] = frozenset()
+    closed_channels: frozenset[str] = frozenset()
 
 
 async def request_transfers(
@@ -45,31 +47,28 @@ async def request_transfers(
     *,
     requests: Sequence[TransferRequest],
     keyring: Keyring,
-    figures: BudgetFigures,
-    holidays: frozenset[date],
+    rules: Rules,
     may_wait: bool = True,
 ) -> list[Requested | Exception | Postponed]:
     """Judge and store requests set-wise; for each what was made, a Refusal, or ALONE if it is to be judged again.
 
     Nothing is held at creation, so no row is locked; what two requests could both take is unique in the schema.
-    With `may_wait` no result is ALONE. Raises StalePrincipal (as a result) when the caller's cached settings are old.
+    With `may_wait` no result is ALONE. Raises PrincipalStale (as a result) when the caller's cached settings are old.
     """
     answers: list[Requested | Exception | Postponed] = []
     for _ in range(TRIES_MAX):
         async with db.connection() as connection:
-            facts = await _read_facts(connection, requests, holidays, figures)
+            facts = await _read_facts(connection, requests, rules)
             kid = keyring.current(Purpose.TOKEN).kid
-            judged = [_judged(request, known, kid) for request, known in zip(requests, facts, strict=True)]
+            judged = [_judged(request, known, kid, rules) for request, known in zip(requests, facts, strict=True)]
             answers = await _stored(connection, judged, requests)
         if not may_wait or ALONE not in answers:
             break
     return answers
 
 
-async def _read_facts(
-    connection: Connection, requests: Sequence[TransferRequest], holidays: frozenset[date], figures: BudgetFigures
-) -> list[RequestFacts]:
-    facts = await read_request_facts(connection, requests, holidays=holidays)
+async def _read_facts(connection: Connection, requests: Sequence[TransferRequest], rules: Rules) -> list[RequestFacts]:
+    facts = await read_request_facts(connection, requests, holidays=rules.holidays)
     questions = [
         SpentQuestion(request.principal.integrator.key, request.account_key, request.kind)
         for request, known in zip(requests, facts, strict=True)
@@ -81,7 +80,7 @@ async def _read_facts(
             replace(known, approval=_with_spent(known.approval, spent.get((request.account_key, request.kind))))
             for request, known in zip(requests, facts, strict=True)
         ]
-    return await _with_budgets(connection, requests, facts, figures)
+    return await _with_budgets(connection, requests, facts, rules.figures)
 
 
 def _with_spent(approval: ApprovalFacts, spent: Brl | None) -> ApprovalFacts:
@@ -109,10 +108,10 @@ async def _with_budgets(
     return facts
 
 
-def _judged(request: TransferRequest, facts: RequestFacts, kid: str) -> Requested | UUID | Exception:
+def _judged(request: TransferRequest, facts: RequestFacts, kid: str, rules: Rules) -> Requested | UUID | Exception:
     """The draft of a transfer, the key of its twin, or why it is refused."""
     if not facts.is_authentic or not facts.is_current:
-        return StalePrincipal()
+        return PrincipalStale()
     if facts.account_status is None:
         return Refusal(f"{request.kind.family}.account_not_found", account_key=request.account_key)
     fee = fee_of(request.principal.integrator, request.kind, facts.fee)
@@ -120,7 +119,7 @@ def _judged(request: TransferRequest, facts: RequestFacts, kid: str) -> Requeste
         if is_twin(request, facts):
             assert facts.twin_key is not None
             return facts.twin_key
-        refuse(request, facts, fee)
+        refuse(request, facts, fee, is_channel_off=is_off(rules, request.principal.integrator, request.method))
     except Refusal as refusal:
         return refusal
     assert facts.approver_key is not None and request.payee is not None
@@ -148,10 +147,15 @@ def _judged(request: TransferRequest, facts: RequestFacts, kid: str) -> Requeste
     return Requested(transfer, first_challenge(request, facts, kid))
 
 
+def is_off(rules: Rules, integrator: Integrator, method: Method) -> bool:
+    """Whether the deployment switched this channel off; the sandbox inbox always works."""
+    return method.value in rules.closed_channels and not integrator.is_sandbox
+
+
 async def _stored(
     connection: Connection, judged: Sequence[Requested | UUID | Exception], requests: Sequence[TransferRequest]
 ) -> list[Requested | Exception | Postponed]:
-    drafts = [(draft.transfer, draft.challenge, new_key()) for draft in judged if isinstance(draft, Requested)]
+    drafts = [(draft.transfer, draft.challenge, fresh_key()) for draft in judged if isinstance(draft, Requested)]
     made = await insert_transfers(connection, drafts) if drafts else frozenset()
     answers: list[Requested | Exception | Postponed] = []
     for request, result in zip(requests, judged, strict=True):

@@ -12,7 +12,8 @@ from aval.domain.errors import Refusal
 from aval.domain.request import alphabet_of, budget_refusal, seconds_up
 from aval.domain.transfer import Kind, Method, Reason, Status, Transfer, moved_to
 from aval.operations.confirm_transfer import Confirmed, Replay, event_of, standing_refusal
-from aval.operations.request_transfer import new_key
+from aval.operations.fresh import fresh_key
+from aval.operations.request_transfer import Rules, is_off
 from aval.storage.challenges import CallFacts, Decision, Question, lock_operations, read_call_facts, write_decisions
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
@@ -33,7 +34,7 @@ class ResendCall:
     render: Callable[[Transfer, Challenge], tuple[int, bytes]]
 
 
-async def resend_token(db: Database, *, call: ResendCall, figures: BudgetFigures) -> Confirmed | Replay:
+async def resend_token(db: Database, *, call: ResendCall, rules: Rules) -> Confirmed | Replay:
     """Issue the next generation and promise its message, under the lock of the operation.
 
     Raises Refusal, LockNotWon. A call after the window applies T7 and answers it as a result.
@@ -55,7 +56,7 @@ async def resend_token(db: Database, *, call: ResendCall, figures: BudgetFigures
             return Confirmed(transfer, await _expire(connection, call, facts, transfer, before), verdict)
         if verdict is not None:
             return Confirmed(transfer, before, verdict)
-        after = await _next_generation(connection, call, facts, transfer, before, figures)
+        after = await _next_generation(connection, call, facts, transfer, before, rules)
         await _keep(connection, call, facts, transfer, after)
         return Confirmed(transfer, after, Verdict.APPROVED)
 
@@ -86,7 +87,7 @@ def expiry(transfer: Transfer, before: Challenge, now: datetime, *, actor: str, 
         comparison=None,
         at=now,
         is_budgeted=False,
-        audit_key=new_key(),
+        audit_key=fresh_key(),
         actor=actor,
         correlation_id=correlation_id,
     )
@@ -98,16 +99,17 @@ async def _next_generation(
     facts: CallFacts,
     transfer: Transfer,
     before: Challenge,
-    figures: BudgetFigures,
+    rules: Rules,
 ) -> Challenge:
     method = call.method or before.method
     _refuse_timing(call.kind, before, facts)
     known = await read_resend_facts(connection, transfer, method)
     if known.contact_key is None or known.usable_at is None or known.usable_at > facts.now:
         raise Refusal(f"{call.kind.family}.contact_not_available")
-    is_digits_spent = await _refuse_budgets(connection, call, facts, transfer, figures)
-    _refuse_channel(call.kind, transfer, method, known)
+    is_digits_spent = await _refuse_budgets(connection, call, facts, transfer, rules.figures)
     integrator = call.question.principal.integrator
+    is_closed = known.is_channel_closed or is_off(rules, integrator, method)
+    _refuse_channel(call.kind, transfer, method, known, is_closed=is_closed)
     alphabet = alphabet_of(integrator, call.kind, is_digits_budget_spent=is_digits_spent)
     after = replace(
         before,
@@ -126,8 +128,8 @@ async def _next_generation(
         connection,
         transfer,
         after,
-        message_key=new_key(),
-        audit_key=new_key(),
+        message_key=fresh_key(),
+        audit_key=fresh_key(),
         actor=actor_of(call.question),
         correlation_id=call.correlation_id,
     )
@@ -160,12 +162,12 @@ async def _refuse_budgets(
     return is_digits_budget_spent(history, figures, facts.now)
 
 
-def _refuse_channel(kind: Kind, transfer: Transfer, method: Method, known: ResendFacts) -> None:
+def _refuse_channel(kind: Kind, transfer: Transfer, method: Method, known: ResendFacts, *, is_closed: bool) -> None:
     limit = channel_limit_of(Limits.of(known.limits), method)
     if limit is not None and transfer.amount > limit:
         name = f"{method.value}_amount_limit"
         raise Refusal(f"{kind.family}.limit_exceeded", extra_fields={"reason": name}, reason=name)
-    if known.is_channel_closed:
+    if is_closed:
         raise Refusal(f"{kind.family}.channel_closed_on_resend")
 
 

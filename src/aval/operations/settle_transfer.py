@@ -8,8 +8,8 @@ from uuid import UUID
 from aval.domain.challenge import Challenge
 from aval.domain.keyring import Keyring
 from aval.domain.transfer import Kind, Reason, Status, details_digest_of, moved_to
-from aval.operations.confirm_transfer import status_event
 from aval.operations.coalesce import Postponed
+from aval.operations.confirm_transfer import status_event
 from aval.ports import Rail, RailAnswer, Rails, RailStatus, RailTarget, SettlementOrder
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database

@@ -1,0 +1,71 @@
+"""What an integrator's own core tells of settlements on its own account (transfers.md §8.4)."""
+
+from uuid import UUID
+
+import structlog
+
+from aval.domain.errors import Refusal
+from aval.domain.signature import is_signed
+from aval.http.auth import bad_credentials
+from aval.http.edge import Answer, Call, Route
+from aval.http.parts import Parts
+from aval.operations.settle_transfer import take_callback
+from aval.storage.clock import read_clock
+from aval.storage.integrators import find_integrator
+
+_log = structlog.get_logger("aval.rail")
+
+
+def routes(app: Parts) -> list[Route]:
+    """List the routes of this file."""
+    return [
+        Route(
+            "POST",
+            "/rail/{integrator_key}/callbacks",
+            RailCallbacks(app).take,
+            None,
+            "rail",
+            "qit",
+            204,
+            "Tell the outcome of a settlement",
+            refusals=("gdf.unauthenticated", "qit.not_found"),
+        )
+    ]
+
+
+class RailCallbacks:
+    """The handler of callbacks."""
+
+    def __init__(self, app: Parts) -> None:
+        self._app = app
+
+    async def take(self, call: Call) -> Answer:
+        """POST /rail/{integrator_key}/callbacks; a repetition is answered alike."""
+        integrator_key = UUID(call.params["integrator_key"])
+        await self._verify(call, integrator_key)
+        assert self._app.rail_callback_of is not None and self._app.retry is not None
+        rail_reference, answer = self._app.rail_callback_of(call.body)
+        is_known = await take_callback(
+            self._app.db,
+            integrator_key=integrator_key,
+            rail_reference=rail_reference,
+            answer=answer,
+            policy=self._app.retry,
+        )
+        if not is_known:
+            _log.warning("rail_reference_unknown", integrator=str(integrator_key), correlation_id=call.correlation_id)
+            raise Refusal("qit.not_found")
+        return Answer(204)
+
+    async def _verify(self, call: Call, integrator_key: UUID) -> None:
+        """An unknown integrator, one without a core, and a wrong signature answer alike."""
+        async with self._app.db.connection() as connection:
+            found = await find_integrator(connection, integrator_key)
+            now = await read_clock(connection)
+        sealed = found.rail_secret_sealed if found is not None else None
+        if sealed is None:
+            raise bad_credentials()
+        place = f"integrators/{integrator_key}/rail_secret"
+        secret = self._app.keyring.current().opened(sealed, associated=place)
+        if not is_signed([secret], call.headers, call.body, now):
+            raise bad_credentials()

@@ -1,0 +1,54 @@
+"""Wait for the rail on behalf of synchronous calls: one look at the database serves all that wait."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
+
+from aval.domain.challenge import Challenge
+from aval.storage.database import Database, DatabaseUnavailable
+from aval.storage.settlement_states import read_answered
+
+POLL = timedelta(milliseconds=20)
+
+Key = tuple[UUID, UUID]
+
+
+class SettlementWatch:
+    """Tells waiting calls when their operation's rail has answered."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._waiting: dict[Key, list[asyncio.Future[Challenge]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, key: Key, *, at_most: timedelta) -> Challenge | None:
+        """The challenge once the rail has answered, or None if that takes longer."""
+        future: asyncio.Future[Challenge] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(future)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._look())
+        try:
+            return await asyncio.wait_for(future, at_most.total_seconds())
+        except TimeoutError:
+            return None
+        finally:
+            self._forget(key, future)
+
+    def _forget(self, key: Key, future: "asyncio.Future[Challenge]") -> None:
+        futures = self._waiting.get(key, [])
+        if future in futures:
+            futures.remove(future)
+        if not futures:
+            self._waiting.pop(key, None)
+
+    async def _look(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(POLL.total_seconds())
+            with suppress(DatabaseUnavailable):
+                async with self._db.connection() as connection:
+                    answered = await read_answered(connection, list(self._waiting) or [])
+                for key, challenge in answered.items():
+                    for future in self._waiting.get(key, []):
+                        if not future.done():
+                            future.set_result(challenge)

@@ -1,0 +1,108 @@
+"""Where transfer calls of one API process come together: requests and confirmations wait here for their batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from aval.domain.challenge import Challenge
+from aval.domain.errors import Refusal
+from aval.domain.keyring import Keyring
+from aval.domain.request import TransferRequest
+from aval.operations.await_settlement import SettlementWatch
+from aval.operations.cancel_transfer import CancelCall, cancel_transfer
+from aval.operations.coalesce import Coalescer, Postponed
+from aval.operations.confirm_transfer import ConfirmCall, Confirmed, Outcome, Replay, confirm_transfers
+from aval.operations.request_transfer import Requested, Rules, request_transfers
+from aval.operations.resend_token import ResendCall, resend_token
+from aval.storage.database import Database
+
+BUSY_RETRY_SECONDS = 1
+
+
+class KeyringSource(Protocol):
+    """Gives the keys as they are now."""
+
+    def current(self) -> Keyring:
+        """The keyring; cheap."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    """How calls are gathered, and how many may wait for one operation."""
+
+    rows_max: int = 64
+    lanes: int = 2
+    operation_waiting_max: int = 4  # spec transfers.md §8.3
+
+
+class TransferDesk:
+    """Gathers calls and hands them to the operations."""
+
+    def __init__(self, db: Database, keyring: KeyringSource, rules: Rules, settings: DeskSettings) -> None:
+        self._db = db
+        self._keyring = keyring
+        self._rules = rules
+        self._waiting_max = settings.operation_waiting_max
+        self._watch = SettlementWatch(db)
+        self._requests: Coalescer[TransferRequest, Requested] = Coalescer(
+            self._run_requests,
+            key_of=lambda request: request.identity,
+            batch_max=settings.rows_max,
+            lanes=settings.lanes,
+        )
+        self._confirmations: Coalescer[ConfirmCall, Outcome] = Coalescer(
+            self._run_confirmations,
+            key_of=lambda call: call.operation,
+            batch_max=settings.rows_max,
+            lanes=settings.lanes,
+        )
+
+    async def request(self, request: TransferRequest) -> Requested:
+        """Request a transfer; raises Refusal, PrincipalStale."""
+        return await self._requests.submit(request)
+
+    async def confirm(self, call: ConfirmCall) -> Outcome:
+        """Judge a token; raises Refusal, PrincipalStale, LockNotWon."""
+        integrator = call.question.principal.integrator
+        if integrator.budgets and self._confirmations.waiting_on(call.operation) >= self._waiting_max:
+            raise busy_refusal()
+        return await self._confirmations.submit(call)
+
+    async def resend(self, call: ResendCall) -> Confirmed | Replay:
+        """Issue the next token; raises Refusal, LockNotWon."""
+        return await resend_token(self._db, call=call, rules=self._rules)
+
+    async def cancel(self, call: CancelCall) -> Confirmed | Replay:
+        """Cancel what waits for approval; raises Refusal, LockNotWon."""
+        return await cancel_transfer(self._db, call=call)
+
+    async def settled(self, integrator_key: UUID, operation_key: UUID, *, at_most: timedelta) -> Challenge | None:
+        """Wait until the rail has answered; None if it takes longer."""
+        return await self._watch.wait((integrator_key, operation_key), at_most=at_most)
+
+    async def _run_requests(
+        self, requests: Sequence[TransferRequest], may_wait: bool
+    ) -> Sequence[Requested | Exception | Postponed]:
+        return await request_transfers(
+            self._db, requests=requests, keyring=self._keyring.current(), rules=self._rules, may_wait=may_wait
+        )
+
+    async def _run_confirmations(
+        self, calls: Sequence[ConfirmCall], may_wait: bool
+    ) -> Sequence[Outcome | Exception | Postponed]:
+        return await confirm_transfers(
+            self._db, calls=calls, keyring=self._keyring.current(), rules=self._rules, may_wait=may_wait
+        )
+
+
+def busy_refusal() -> Refusal:
+    """Too many calls at once (§8.3)."""
+    return Refusal(
+        "qit.too_many_requests",
+        extra_fields={"reason": "busy"},
+        headers={"Retry-After": str(BUSY_RETRY_SECONDS)},
+        seconds=BUSY_RETRY_SECONDS,
+    )

@@ -1,0 +1,67 @@
+"""Lists of transfers of an account, narrowed down and paged."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from aval.domain.challenge import Challenge, as_seen
+from aval.domain.transfer import Kind, Transfer
+from aval.storage.database import Connection
+from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, transfer_of
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFilter:
+    """What a list is narrowed to; None = all."""
+
+    integrator_key: UUID
+    account_key: UUID
+    kind: Kind
+    request_control_key: UUID | None = None
+    end_to_end_id: str | None = None
+    transaction_key: UUID | None = None
+    status: str | None = None
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+    is_newest_first: bool = False
+
+
+# The status is judged as it is seen: past its deadline an operation is rejected, stored so or not.
+_LIST = f"""
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, s.now
+  from (select clock_timestamp() as now) s, operations o
+  join challenges c on c.integrator_id = o.integrator_id and c.operation_id = o.operation_id
+ where o.integrator_id = $1 and o.account_id = $2 and o.kind = $3
+   and ($4::uuid is null or o.request_control_key = $4)
+   and ($5::text is null or o.end_to_end_id = $5)
+   and ($6::uuid is null or c.transaction_key = $6)
+   and ($7::text is null or $7 = case
+        when c.status = 'pending_2fa_approval' and c.approval_deadline <= s.now then 'rejected' else c.status end)
+   and ($8::timestamptz is null or o.created_at >= $8)
+   and ($9::timestamptz is null or o.created_at < $9)
+ order by o.created_at %(order)s, o.operation_id %(order)s
+ limit $10 offset $11
+"""  # noqa: S608 – columns are constants
+_OLDEST_FIRST = _LIST % {"order": "asc"}
+_NEWEST_FIRST = _LIST % {"order": "desc"}
+
+
+async def list_transfers(
+    connection: Connection, wanted: TransferFilter, *, offset: int, limit: int
+) -> list[tuple[Transfer, Challenge]]:
+    """Transfers with their challenge as seen now, oldest first unless asked otherwise."""
+    rows = await connection.fetch(
+        _NEWEST_FIRST if wanted.is_newest_first else _OLDEST_FIRST,
+        wanted.integrator_key,
+        wanted.account_key,
+        wanted.kind.value,
+        wanted.request_control_key,
+        wanted.end_to_end_id,
+        wanted.transaction_key,
+        wanted.status,
+        wanted.start_at,
+        wanted.end_at,
+        limit,
+        offset,
+    )
+    return [(transfer_of(row), as_seen(challenge_of(row), row["now"])) for row in rows]
