@@ -15,6 +15,7 @@ from aval.cli.deployment import Deployment, Sockets
 from aval.cli.logs import configure_logs
 from aval.cli.refusal import CommandRefused, because
 from aval.domain.budget import BudgetFigures
+from aval.domain.calendar import DEFAULT_HOLIDAYS
 from aval.domain.target import target_problem
 from aval.http.app import build_app, build_ops_app
 from aval.http.edge import Route
@@ -27,7 +28,7 @@ from aval.operations.request_transfer import Rules
 from aval.operations.settle_transfer import RetryPolicy
 from aval.operations.transfer_desk import DeskSettings, TransferDesk
 from aval.ports import Channel, Outbound
-from aval.rails.http import RailRegistry
+from aval.rails.http import RailRegistry, callback_of
 from aval.settings import Settings, child_environment, unknown_variables
 from aval.settings.kinds import SettingsError
 from aval.storage.database import Database
@@ -85,7 +86,7 @@ def rules_of(settings: Settings) -> Rules:
     is_set_up = {"sms": channels.sms_urls or channels.sms_gateway_url, "email": channels.smtp_url}
     return Rules(
         figures=BudgetFigures(**{each.name: getattr(budgets, each.name) for each in fields(BudgetFigures)}),
-        holidays=frozenset(settings.worker.ted_holidays),
+        holidays=DEFAULT_HOLIDAYS | frozenset(settings.worker.ted_holidays),
         closed_channels=frozenset(channels.channels_off) | {name for name, means in is_set_up.items() if not means},
     )
 
@@ -138,6 +139,8 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
         metrics=HttpMetrics(),
         check_target=check_target,
         desk=TransferDesk(db, foundation.keyring, rules_of(settings), _desk_settings(settings)),
+        retry=_retry_policy(settings),
+        rail_callback_of=callback_of,
     )
 
 
@@ -170,6 +173,11 @@ def _desk_settings(settings: Settings) -> DeskSettings:
     return DeskSettings(http.coalesce_rows_max, http.coalesce_lanes, http.operation_waiting_max)
 
 
+def _retry_policy(settings: Settings) -> RetryPolicy:
+    worker = settings.worker
+    return RetryPolicy(worker.retry_gaps, worker.tries_max, worker.lease)
+
+
 async def _work(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         await run_worker(await worker_parts(settings, dsn, stack), stop)
@@ -187,7 +195,7 @@ async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> W
         outbound=foundation.outbound,
         channel_of=open_channels(settings, foundation.outbound, stack),
         pace=Pace(worker.batch_size, worker.jobs_max, worker.poll),
-        retry=RetryPolicy(worker.retry_gaps, worker.tries_max, worker.lease),
+        retry=_retry_policy(settings),
         webhooks=WebhookPolicy(worker.webhook_retry_gaps, worker.webhook_timeout),
         breaker=BreakerPolicy(channels.breaker_failures_max, channels.breaker_pause),
         sweep_interval=worker.sweep_interval,

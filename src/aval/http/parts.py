@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from aval.domain.keyring import Keyring
 from aval.domain.target import target_problem
 from aval.http.metrics_view import HttpMetrics
+from aval.operations.settle_transfer import RetryPolicy
 from aval.operations.transfer_desk import TransferDesk
-from aval.ports import Rails
+from aval.ports import RailAnswer, Rails
 from aval.storage.database import Database
 
 
@@ -55,3 +57,5 @@ class Parts:
     metrics: HttpMetrics
     check_target: TargetCheck = check_target_form
     desk: TransferDesk | None = None  # None only where no transfer call is served
+    retry: RetryPolicy | None = None
+    rail_callback_of: Callable[[bytes], tuple[UUID, RailAnswer]] | None = None
