@@ -29,6 +29,7 @@ class OutgoingMessage:
     text: str = field(repr=False)
     html: str | None = field(repr=False)
     correlation_id: str
+    try_number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
