@@ -154,7 +154,7 @@ class Pipeline:
             check_syntax(call, route, query)
             return await self._run(call, route)
         except Refusal:
-            if route.is_hot and not call.is_verified:  # a revoked caller learns nothing but that
+            if route.is_hot and call.principal and not call.is_verified:  # a revoked caller learns nothing but that
                 await self._authenticator.refresh(call)
             raise
 
