@@ -22,7 +22,9 @@ from aval.operations.grant_powers import grant_powers
 from aval.operations.post_entry import EntryRequest, post_entry
 from aval.operations.record_act import Author
 from aval.operations.register_contact import register_contact
+from aval.operations.request_transfer import Rules
 from aval.operations.seed_sandbox import BALANCE, POWERS
+from aval.operations.transfer_desk import DeskSettings, TransferDesk
 from aval.ports import Rail, RailTarget
 from aval.rails.sandbox import SandboxRail
 from aval.storage.account_approvers import Grant
@@ -164,6 +166,26 @@ class Party:
         """What a request says of its approver, by SMS."""
         return {"approver_document_number": self.document_number, "contact_type": "sms"}
 
+    def pix(self, **change: Any) -> dict[str, Any]:
+        """A manual Pix request, which needs no look-up."""
+        target = {
+            "account_branch": "0001",
+            "account_number": "1234567",
+            "account_digit": "8",
+            "owner_document_number": "52998224725",
+            "owner_name": "Maria Souza",
+            "ispb": "87654321",
+            "account_type": "checking_account",
+        }
+        body = {
+            "request_control_key": str(uuid4()),
+            "pix_transfer_type": "manual",
+            "transaction_amount": 202.01,
+            "target_account": target,
+            "tfa_info": self.tfa_info,
+        }
+        return body | change
+
     async def principal(self, db: Database) -> Any:
         """The caller behind the API key, as the edge would find it."""
         async with db.connection() as connection:
@@ -203,10 +225,18 @@ class SandboxRails:
         return SandboxRail()
 
 
-def make_parts(db: Database, *, is_production: bool = False) -> Parts:
-    """The parts of an API process over a database, with the keys of `make_keyring`."""
+def make_parts(db: Database, *, is_production: bool = False, rules: Rules | None = None) -> Parts:
+    """The parts of an API process over a database, with the keys of `make_keyring` and a desk for transfers."""
     settings = HttpSettings(is_production=is_production, has_ops_routes=False, has_access_log=False)
-    return Parts(db=db, keyring=KeyringHolder(), rails=SandboxRails(), settings=settings, metrics=HttpMetrics())
+    keyring = KeyringHolder()
+    return Parts(
+        db=db,
+        keyring=keyring,
+        rails=SandboxRails(),
+        settings=settings,
+        metrics=HttpMetrics(),
+        desk=TransferDesk(db, keyring, rules or Rules(), DeskSettings()),
+    )
 
 
 @dataclass(frozen=True)
