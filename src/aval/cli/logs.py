@@ -14,12 +14,10 @@ import structlog
 VALUE_CHARACTERS_MAX = 500
 FIELDS = frozenset(
     """
-    event level timestamp logger correlation_id method route path_template status duration_ms seconds error places
-    integrator_key integrator_id credential operation operation_key account_key approver_key item_no generation
-    message_key event_key event_id endpoint_key callback_key rail_reference audience reason topic channel outcome
-    detail attempt attempts send_count claim_count fence state count batch rows process pid host port version name
-    migration kid purpose action actor job jobs lag_seconds age_seconds retry_after_seconds what_to_do variable
-    dropped exception
+    event level timestamp name places dropped correlation_id method route status ms error failure work audience reason
+    integrator integrator_key credential operation operation_key account_key approver_key item_no generation
+    message_key event_key endpoint_key callback_key rail_reference topic channel outcome detail state tries count
+    batch migration kid purpose actor action age_seconds lag_seconds process
     """.split()
 )
 _LINE_BREAKING = dict.fromkeys([*range(32), *map(ord, "\x7f\x85\u2028\u2029")], " ")

@@ -4,6 +4,7 @@ SENTENCES = {
     "port_taken": "{variable} must name a free port: {port} on {host} is taken by another program.",
     "port_forbidden": "{variable} must name a port this account may use: {port} is reserved for the administrator.",
     "host_unknown": "AVAL_HOST must be an address of this machine: {host} is not.",
+    "sms_provider_unknown": "AVAL_SMS_URL must hold addresses Apprise knows, such as twilio://…; one is unknown.",
     "database_unreachable": "AVAL_DATABASE_URL must lead to a PostgreSQL that answers: {reason}.",
     "database_empty": "The database has no tables of Aval yet; run `aval migrate` first.",
     "roles_missing": (

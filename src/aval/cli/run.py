@@ -18,6 +18,7 @@ from aval.cli.serve import api_children
 from aval.storage.keys_file import KeysFileError
 
 READY_LOOK_S = 0.1
+ANSWER_S = 30.0  # the socket listens before a process answers on it
 WORKER = Child("worker", ["worker"])
 
 
@@ -101,8 +102,8 @@ async def _greet(deployment: Deployment, stop: asyncio.Event) -> None:
         f"Documentation  {ops}/docs",
         f"Data           {escape(str(deployment.data_dir))}",
         "",
-        "Next           [bold]aval sandbox seed --json[/]  makes an integrator, an account, an approver and their keys",
-        "Tokens         arrive in the sandbox inbox: GET /sandbox/inbox",
+        "Next           [bold]aval sandbox seed --json[/]  makes someone to play with",
+        "Tokens         GET /sandbox/inbox shows what approvers receive",
         "Stop           Ctrl-C",
     )
     Console(stderr=True, highlight=False).print(Panel("\n".join(lines), title="Aval is running", expand=False))
@@ -111,7 +112,7 @@ async def _greet(deployment: Deployment, stop: asyncio.Event) -> None:
 async def answers(host: str, port: int) -> bool:
     """Whether an API process behind the socket answers HTTP."""
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(ANSWER_S):
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")

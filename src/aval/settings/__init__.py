@@ -207,7 +207,6 @@ class WorkerSettings:
     webhook_timeout: timedelta = kinds.seconds(
         "AVAL_WEBHOOK_TIMEOUT", "10", "Longest wait for a webhook receiver.", high=60
     )
-    rail_timeout: timedelta = kinds.seconds("AVAL_RAIL_TIMEOUT", "10", "Longest wait for a rail.", high=60)
     sweep_interval: timedelta = kinds.seconds(
         "AVAL_SWEEP_INTERVAL", "5", "Pause between looks for ended approval windows (they close within 60).", high=30
     )
