@@ -312,5 +312,5 @@ def test_an_optional_amount_may_be_absent_null_or_zero(body: bytes, expected: Br
 
 def test_an_absent_amount_that_is_needed_is_missing() -> None:
     with pytest.raises(Refusal) as caught:
-        amount_of(ABSENT, "limit")
+        amount_of(msgspec.Raw(), "limit")
     assert caught.value.extra_fields["errors"][0]["reason"] == "missing"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CHARACTERS_MAX = 10  # spec transfers.md §2.3
+CENTAVOS_MAX = 999_999_999  # spec transfers.md §2.3: 9999999.99
 _AMOUNT = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]{1,2}))?")
 
 Locale = Literal["pt-BR", "en"]
@@ -25,15 +26,15 @@ class Brl:
     def parse(cls, text: str, *, is_zero_allowed: bool = False) -> "Brl":
         """Read an amount from the text of a JSON number, never through a float.
 
-        Raises AmountError unless it matches `(0|[1-9][0-9]*)(\\.[0-9]{1,2})?`, has at most 10 characters and is above
-        zero (fees and limits may be zero).
+        Raises AmountError unless it matches `(0|[1-9][0-9]*)(\\.[0-9]{1,2})?`, has at most 10 characters, is at most
+        9999999.99 and above zero (fees and limits may be zero).
         """
         found = _AMOUNT.fullmatch(text) if len(text) <= CHARACTERS_MAX else None
         if found is None:
             raise AmountError
         reais, fraction = found.groups()
         centavos = int(reais) * 100 + (int(fraction.ljust(2, "0")) if fraction else 0)
-        if centavos == 0 and not is_zero_allowed:
+        if centavos > CENTAVOS_MAX or (centavos == 0 and not is_zero_allowed):
             raise AmountError
         return cls(centavos)
 

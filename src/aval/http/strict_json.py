@@ -19,7 +19,7 @@ from aval.domain.errors import Refusal, schema_refusal
 from aval.domain.money import AmountError, Brl
 
 DEPTH_MAX = 20  # spec transfers.md §2.1
-ABSENT = msgspec.Raw()  # the default of an optional amount
+ABSENT: Any = msgspec.field(default_factory=msgspec.Raw)  # the default of an optional amount
 
 T = TypeVar("T", bound=msgspec.Struct)
 
