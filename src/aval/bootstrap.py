@@ -12,6 +12,7 @@ from aval.channels.inbox import SandboxInbox
 from aval.channels.outbound import OutboundHttp
 from aval.channels.sms import AppriseSms, GatewaySms, ProviderAddressNotValid
 from aval.cli.deployment import Deployment, Sockets
+from aval.cli.gate import WORKER_ROLES
 from aval.cli.logs import configure_logs
 from aval.cli.refusal import CommandRefused, because
 from aval.domain.budget import BudgetFigures
@@ -36,6 +37,7 @@ from aval.storage.keys_file import KeyringSource, KeysFile
 from aval.worker.loop import WorkerParts, run_worker
 from aval.worker.pump import Pace
 
+WORKER_POOL_MIN = 2
 FEATURES = ("pix", "ted", "admin", "webhooks", "sandbox", "rail")  # files of http/ with `routes(parts)`
 
 
@@ -108,10 +110,10 @@ def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
     return Foundation(keyring, outbound, RailRegistry(outbound))
 
 
-async def open_pool(settings: Settings, dsn: str, role: str, stack: AsyncExitStack) -> Database:
+async def open_pool(dsn: str, role: str, size: int, stack: AsyncExitStack) -> Database:
     """A pool whose connections take one role of promises.md D15."""
     name = role.replace("aval_app_", "aval ")
-    db = await Database.open(dsn, role=role, pool_size=settings.database.pool_size, application_name=name)
+    db = await Database.open(dsn, role=role, pool_size=size, application_name=name)
     stack.push_async_callback(db.close)
     return db
 
@@ -123,7 +125,7 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
     async def check_target(url: str) -> str | None:
         return target_problem(url, is_local_allowed=settings.channels.local_targets)
 
-    db = await open_pool(settings, dsn, "aval_app_api", stack)
+    db = await open_pool(dsn, "aval_app_api", settings.database.pool_size, stack)
     return Parts(
         db=db,
         keyring=foundation.keyring,
@@ -186,10 +188,11 @@ async def _work(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
 async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> WorkerParts:
     """Everything a worker needs, each kind of work under its own role."""
     foundation, worker, channels = lay_foundation(settings, stack), settings.worker, settings.channels
+    size = max(WORKER_POOL_MIN, settings.database.pool_size // len(WORKER_ROLES))
     return WorkerParts(
-        settle_db=await open_pool(settings, dsn, "aval_app_settle", stack),
-        notify_db=await open_pool(settings, dsn, "aval_app_notify", stack),
-        webhook_db=await open_pool(settings, dsn, "aval_app_webhook", stack),
+        settle_db=await open_pool(dsn, "aval_app_settle", size, stack),
+        notify_db=await open_pool(dsn, "aval_app_notify", size, stack),
+        webhook_db=await open_pool(dsn, "aval_app_webhook", size, stack),
         keyring=foundation.keyring,
         rails=foundation.rails,
         outbound=foundation.outbound,
