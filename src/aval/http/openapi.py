@@ -2,21 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-import msgspec
-from msgspec.inspect import RawType, StructType, type_info
 
 from aval import __version__
 from aval.domain.errors import CATALOGUE, problem_body
 from aval.http.edge import QueryParameter, Route
+from aval.http.openapi_types import REFERENCE, schemas_of
 from aval.http.syntax import PAGE_SIZE_MAX, is_key
 
 Schema = dict[str, Any]
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
-_REFERENCE = "#/components/schemas/{name}"
 
 _EVERY_ROUTE = ("qit.bad_request", "qit.schema_error", "qit.internal_error", "qit.service_unavailable")
 _WITH_BODY = ("qit.syntax_error", "qit.payload_too_large", "qit.unsupported_media_type")
@@ -61,13 +58,6 @@ _TAGS = (
 _OTHER_TAG = "Deployment"
 
 UUID_SCHEMA: Schema = {"type": "string", "format": "uuid"}
-AMOUNT_SCHEMA: Schema = {
-    "type": "number",
-    "title": "Amount",
-    "description": "Reais with at most two decimals, as a JSON number of at most 10 characters.",
-    "minimum": 0,
-    "maximum": 9999999.99,
-}
 PROBLEM_SCHEMA: Schema = {
     "type": "object",
     "title": "Problem",
@@ -133,10 +123,7 @@ def _takes_body(route: Route) -> bool:
 
 def _operation(route: Route) -> Schema:
     operation: Schema = {
-        "operationId": _PARAMETER.sub("", f"{route.method.lower()}{route.path}")
-        .replace("/", "_")
-        .replace("__", "_")
-        .strip("_"),
+        "operationId": _name(route),
         "tags": [_tag(route)],
         "summary": route.summary,
         "parameters": [*_path_parameters(route), *map(_query_parameter, route.query), *_header_parameters(route)],
@@ -149,6 +136,14 @@ def _operation(route: Route) -> Schema:
         content = {"application/json": {"schema": _schema_of(route.request)}}
         operation["requestBody"] = {"required": not route.empty_body, "content": content}
     return operation
+
+
+def _name(route: Route) -> str:
+    """`GET /a/{b_key}/c/{d_key}` is `get_a_c_by_d_key`."""
+    segments = route.path.strip("/").split("/")
+    last = _PARAMETER.fullmatch(segments[-1])
+    words = [segment for segment in segments if not segment.startswith("{")]
+    return "_".join([route.method.lower(), *words, *(("by", last[1]) if last else ())])
 
 
 def _tag(route: Route) -> str:
@@ -186,7 +181,7 @@ def _responses(route: Route) -> Schema:
     if route.response is not None:
         success["content"] = {"application/json": {"schema": _schema_of(route.response)}}
     responses = {str(route.success): success}
-    if route.response is not None and route.success == 201:
+    if route.path.endswith("/validate_token") and route.success == 201:
         responses["202"] = success  # accepted, the rail has not answered yet
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for name in refusals_of(route):
@@ -198,7 +193,7 @@ def _responses(route: Route) -> Schema:
 
 
 def _problem_response(codes: list[str]) -> Schema:
-    schema = {"allOf": [_reference("Problem"), {"properties": {"code": {"enum": codes}}}]}
+    schema = {"allOf": [{"$ref": REFERENCE.format(name="Problem")}, {"properties": {"code": {"enum": codes}}}]}
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     return {
         "description": ", ".join(codes),
@@ -217,42 +212,13 @@ def _example(name: str) -> Schema:
     return problem_body(name, values | {"account_key": "…", "operation_key": "…"})
 
 
-def _types(routes: Iterable[Route]) -> list[Any]:
-    return [kind for route in routes for kind in (route.request, route.response) if kind is not None]
-
-
 def _schema_of(kind: Any) -> Schema:
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REFERENCE)
-    return dict(schema)
-
-
-def _reference(name: str) -> Schema:
-    return {"$ref": _REFERENCE.format(name=name)}
+    (schema,), _ = schemas_of([kind])
+    return schema
 
 
 def _schemas(routes: Sequence[Route]) -> Schema:
-    """Schemas of all structs; amounts, which are raw text going in and `Brl` coming out, are JSON numbers."""
-    types = _types(routes)
-    _, found = msgspec.json.schema_components(types, ref_template=_REFERENCE)
-    schemas: Schema = {**found, "Problem": PROBLEM_SCHEMA, "Amount": AMOUNT_SCHEMA}
-    if "Brl" in schemas:
-        schemas["Brl"] = AMOUNT_SCHEMA
-    for name, fields in _raw_fields(types):
-        for field in fields & schemas.get(name, {}).get("properties", {}).keys():
-            schemas[name]["properties"][field] = _reference("Amount")
-    return schemas
-
-
-def _raw_fields(types: Iterable[Any]) -> Iterator[tuple[str, set[str]]]:
-    """Struct names with the fields a handler reads as exact text, nested structs included."""
-    todo = [type_info(kind) for kind in types]
-    seen: set[int] = set()
-    while todo:
-        info = todo.pop()
-        if isinstance(info, StructType) and id(info.cls) not in seen:
-            seen.add(id(info.cls))
-            raw = {field.encode_name for field in info.fields if isinstance(field.type, RawType)}
-            yield info.cls.__name__, raw
-            todo += [field.type for field in info.fields]
-        else:
-            todo += [*getattr(info, "types", ()), *filter(None, [getattr(info, "item_type", None)])]
+    _, components = schemas_of(
+        [kind for route in routes for kind in (route.request, route.response) if kind is not None]
+    )
+    return {**components, "Problem": PROBLEM_SCHEMA}
