@@ -86,27 +86,27 @@ async def test_key_and_bank_data_are_unique_within_an_integrator_only(call, db, 
     assert (await call("POST", f"/admin/integrators/{other.key}/accounts", ACCOUNT)).status == 201
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"account_branch": "0000001"},
-        {"account_branch": "12a"},
-        {"account_number": ""},
-        {"account_number": "1" * 21},
-        {"account_number": 12345},
-        {"account_digit": "12"},
-        {"owner_document_number": "11144477734"},
-        {"owner_document_number": "11111111111"},
-        {"owner_name": "\u202e"},
-        {"owner_name": "x" * 151},
-        {"account_status": "frozen"},
-        {"account_key": "7c9e6679-7425-10de-944b-e07fc1f90ae7"},
-        {"balance": 5},
-    ],
-)
-async def test_bank_data_outside_its_form_is_refused(call, accounts, path, change):
-    assert (await call("POST", accounts, ACCOUNT | change)).code == "QIT000001"
-    assert (await call("PATCH", path, change)).code == "QIT000001"
+NO_BANK_DATA = [
+    {"account_branch": "0000001"},
+    {"account_branch": "12a"},
+    {"account_number": ""},
+    {"account_number": "1" * 21},
+    {"account_number": 12345},
+    {"account_digit": "12"},
+    {"owner_document_number": "11144477734"},
+    {"owner_document_number": "11111111111"},
+    {"owner_name": "\u202e"},
+    {"owner_name": "x" * 151},
+    {"account_status": "frozen"},
+    {"account_key": "7c9e6679-7425-10de-944b-e07fc1f90ae7"},
+    {"balance": 5},
+]
+
+
+async def test_bank_data_outside_its_form_is_refused(call, accounts, path):
+    for change in NO_BANK_DATA:
+        assert (await call("POST", accounts, ACCOUNT | change)).code == "QIT000001", change
+        assert (await call("PATCH", path, change)).code == "QIT000001", change
 
 
 async def test_a_closed_account_stays_closed(call, path):
@@ -195,22 +195,22 @@ async def test_one_entry_sent_eight_times_at_once_is_booked_once(call, db, path,
     assert await ledger_of(db, account.key) == 105_00
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"amount": 0},
-        {"amount": -5},
-        {"amount": "10"},
-        {"amount": None},
-        {"entry_type": "transfer"},
-        {"request_control_key": "1"},
-        {"description": "x" * 141},
-        {"balance": 1},
-    ],
-)
-async def test_an_entry_outside_its_form_is_refused(call, path, change):
-    body = {"request_control_key": str(uuid4()), "entry_type": "credit", "amount": 10}
-    assert (await call("POST", f"{path}/entries", body | change)).code == "QIT000001"
+NO_ENTRIES = [
+    {"amount": 0},
+    {"amount": -5},
+    {"amount": "10"},
+    {"amount": None},
+    {"entry_type": "transfer"},
+    {"request_control_key": "1"},
+    {"description": "x" * 141},
+    {"balance": 1},
+]
+
+
+async def test_an_entry_outside_its_form_is_refused(call, path):
+    for change in NO_ENTRIES:
+        body = {"request_control_key": str(uuid4()), "entry_type": "credit", "amount": 10}
+        assert (await call("POST", f"{path}/entries", body | change)).code == "QIT000001", change
 
 
 async def test_fees_of_an_account_stand_before_the_integrators_until_they_are_deleted(call, path):
@@ -235,36 +235,37 @@ async def test_limits_are_replaced_as_a_whole(call, db, path):
     assert (await call("PUT", f"{path}/limits", {})).json == {"pix": {}, "ted": {}}
 
 
-@pytest.mark.parametrize(
-    "body", [{"boleto": {}}, {"pix": {"weekly_amount_limit": 1}}, {"ted": {"daily_amount_limit": "1"}}]
-)
-async def test_limits_have_the_documented_names_only(call, path, body):
-    assert (await call("PUT", f"{path}/limits", body)).code == "QIT000001"
+NO_LIMITS = [{"boleto": {}}, {"pix": {"weekly_amount_limit": 1}}, {"ted": {"daily_amount_limit": "1"}}]
 
 
-@pytest.mark.parametrize(
-    ("method", "suffix", "body"),
-    [
-        ("GET", "", None),
-        ("PATCH", "", {"account_status": "blocked"}),
-        ("GET", "/entries", None),
-        ("POST", "/entries", {"request_control_key": str(uuid4()), "entry_type": "credit", "amount": 1}),
-        ("GET", "/fees", None),
-        ("PUT", "/fees", {}),
-        ("DELETE", "/fees", None),
-        ("GET", "/limits", None),
-        ("PUT", "/limits", {}),
-        ("GET", "/approvers", None),
-        ("PUT", f"/approvers/{uuid4()}", {"powers": ["ted"]}),
-        ("DELETE", f"/approvers/{uuid4()}", None),
-    ],
-)
-async def test_another_integrators_account_is_as_unknown_as_none(call, db, accounts, method, suffix, body):
-    other = await make_integrator(db)
-    foreign = await make_account(db, other.key)
-    answers = [await call(method, f"{accounts}/{key}{suffix}", body) for key in (foreign.key, uuid4())]
-    assert [(answer.status, answer.code) for answer in answers] == [(404, "QIT000404")] * 2
-    assert answers[0].body == answers[1].body
+async def test_limits_have_the_documented_names_only(call, path):
+    for body in NO_LIMITS:
+        assert (await call("PUT", f"{path}/limits", body)).code == "QIT000001", body
+
+
+ACCOUNT_CALLS = [
+    ("GET", "", None),
+    ("PATCH", "", {"account_status": "blocked"}),
+    ("GET", "/entries", None),
+    ("POST", "/entries", {"request_control_key": str(uuid4()), "entry_type": "credit", "amount": 1}),
+    ("GET", "/fees", None),
+    ("PUT", "/fees", {}),
+    ("DELETE", "/fees", None),
+    ("GET", "/limits", None),
+    ("PUT", "/limits", {}),
+    ("GET", "/approvers", None),
+    ("PUT", f"/approvers/{uuid4()}", {"powers": ["ted"]}),
+    ("DELETE", f"/approvers/{uuid4()}", None),
+]
+
+
+async def test_another_integrators_account_is_as_unknown_as_none(call, db, accounts):
+    for method, suffix, body in ACCOUNT_CALLS:
+        other = await make_integrator(db)
+        foreign = await make_account(db, other.key)
+        answers = [await call(method, f"{accounts}/{key}{suffix}", body) for key in (foreign.key, uuid4())]
+        assert [(answer.status, answer.code) for answer in answers] == [(404, "QIT000404")] * 2, (method, suffix)
+        assert answers[0].body == answers[1].body, (method, suffix)
 
 
 async def test_the_audit_tells_nothing_of_the_owner(call, db, accounts):

@@ -9,6 +9,13 @@ from aval.http.app import build_app
 from tests.factories import Client, make_admin_key, make_integrator, make_keyring, make_parts, make_party
 
 SANDBOX = {"name": "Loja Exemplo", "ispb": "12345678", "mode": "sandbox"}
+ACCOUNT = {
+    "account_branch": "0001",
+    "account_number": "12345",
+    "account_digit": "6",
+    "owner_document_number": "11222333000181",
+    "owner_name": "Loja Exemplo Ltda",
+}
 LIVE = {"name": "Banco Exemplo", "ispb": "87654321", "mode": "live"}
 
 
@@ -78,41 +85,41 @@ async def test_null_stands_for_no_limit_where_null_is_a_value(call):
     assert (made.status, made.json["requests_per_second"], made.json["budgets"]) == (201, None, False)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        SANDBOX | {"name": None},
-        SANDBOX | {"name": " "},
-        SANDBOX | {"name": "x" * 81},
-        SANDBOX | {"name": "a\u202eb"},
-        SANDBOX | {"ispb": "1234567"},
-        SANDBOX | {"ispb": 12345678},
-        SANDBOX | {"mode": "production"},
-        SANDBOX | {"sync_wait_seconds": 21},
-        SANDBOX | {"approval_window_minutes": 4},
-        SANDBOX | {"resend_cooldown_seconds": 301},
-        SANDBOX | {"max_resends": 21},
-        SANDBOX | {"token_alphabets": {"ted": "hex"}},
-        SANDBOX | {"token_alphabets": {"boleto": "digits"}},
-        SANDBOX | {"signature_window_seconds": 59},
-        SANDBOX | {"contact_cooldown_hours": 73},
-        SANDBOX | {"requests_per_second": 0},
-        SANDBOX | {"origins": ["https://a.example.com"] * 11},
-        SANDBOX | {"origins": ["http://a.example.com"]},
-        SANDBOX | {"rp_id": "https://a.example.com"},
-        SANDBOX | {"rail_url": "https://core.example.com/rail"},
-        SANDBOX | {"fixed_token": "12345"},
-        LIVE | {"fixed_token": "ABC123"},
-        LIVE | {"rail_url": "http://core.example.com/rail"},
-        LIVE | {"rail_url": "https://10.0.0.1/rail"},
-        SANDBOX | {"integrator_key": str(uuid4())},
-    ],
-)
-async def test_a_setting_outside_its_table_is_refused(call, db, body):
-    answer = await call("POST", "/admin/integrators", body)
-    assert (answer.status, answer.code) == (400, "QIT000001")
-    assert await count(db, "integrators") == 0
+OUTSIDE_THE_TABLE = [
+    {},
+    SANDBOX | {"name": None},
+    SANDBOX | {"name": " "},
+    SANDBOX | {"name": "x" * 81},
+    SANDBOX | {"name": "a\u202eb"},
+    SANDBOX | {"ispb": "1234567"},
+    SANDBOX | {"ispb": 12345678},
+    SANDBOX | {"mode": "production"},
+    SANDBOX | {"sync_wait_seconds": 21},
+    SANDBOX | {"approval_window_minutes": 4},
+    SANDBOX | {"resend_cooldown_seconds": 301},
+    SANDBOX | {"max_resends": 21},
+    SANDBOX | {"token_alphabets": {"ted": "hex"}},
+    SANDBOX | {"token_alphabets": {"boleto": "digits"}},
+    SANDBOX | {"signature_window_seconds": 59},
+    SANDBOX | {"contact_cooldown_hours": 73},
+    SANDBOX | {"requests_per_second": 0},
+    SANDBOX | {"origins": ["https://a.example.com"] * 11},
+    SANDBOX | {"origins": ["http://a.example.com"]},
+    SANDBOX | {"rp_id": "https://a.example.com"},
+    SANDBOX | {"rail_url": "https://core.example.com/rail"},
+    SANDBOX | {"fixed_token": "12345"},
+    LIVE | {"fixed_token": "ABC123"},
+    LIVE | {"rail_url": "http://core.example.com/rail"},
+    LIVE | {"rail_url": "https://10.0.0.1/rail"},
+    SANDBOX | {"integrator_key": str(uuid4())},
+]
+
+
+async def test_a_setting_outside_its_table_is_refused(call, db):
+    for body in OUTSIDE_THE_TABLE:
+        answer = await call("POST", "/admin/integrators", body)
+        assert (answer.status, answer.code) == (400, "QIT000001"), body
+        assert await count(db, "integrators") == 0, body
 
 
 async def count(db, table):
@@ -165,11 +172,14 @@ async def test_a_change_keeps_what_it_does_not_name_and_raises_the_version(call,
         assert await connection.fetchval("select version from integrators") == 3
 
 
-@pytest.mark.parametrize("body", [{"mode": "live"}, {"version": 9}, {"name": ""}, {"active": "no"}])
-async def test_mode_and_unknown_fields_cannot_be_changed(call, db, body):
-    integrator = await make_integrator(db)
-    answer = await call("PATCH", f"/admin/integrators/{integrator.key}", body)
-    assert (answer.status, answer.code) == (400, "QIT000001")
+NOT_CHANGEABLE = [{"mode": "live"}, {"version": 9}, {"name": ""}, {"active": "no"}]
+
+
+async def test_mode_and_unknown_fields_cannot_be_changed(call, db):
+    for body in NOT_CHANGEABLE:
+        integrator = await make_integrator(db)
+        answer = await call("PATCH", f"/admin/integrators/{integrator.key}", body)
+        assert (answer.status, answer.code) == (400, "QIT000001"), body
 
 
 async def test_an_act_and_its_audit_row_are_one(call, db):
@@ -198,23 +208,25 @@ async def test_integrators_are_listed_in_pages_oldest_first(call, db):
     assert second["pagination"] == {"current_page": 2, "next_page": None, "rows_per_page": 2}
 
 
-@pytest.mark.parametrize(
-    ("method", "suffix", "body"),
-    [
-        ("GET", "", None),
-        ("PATCH", "", {"active": True}),
-        ("GET", "/fees", None),
-        ("PUT", "/fees", {}),
-        ("GET", "/credentials", None),
-        ("POST", "/credentials", {"type": "bearer", "scopes": ["sandbox"]}),
-        ("DELETE", f"/credentials/{uuid4()}", None),
-        ("GET", "/accounts", None),
-        ("GET", "/approvers", None),
-    ],
-)
-async def test_an_unknown_integrator_is_not_found(call, method, suffix, body):
-    answer = await call(method, f"/admin/integrators/{uuid4()}{suffix}", body)
-    assert (answer.status, answer.code) == (404, "QIT000404")
+INTEGRATOR_CALLS = [
+    ("GET", "", None),
+    ("PATCH", "", {"active": True}),
+    ("GET", "/fees", None),
+    ("PUT", "/fees", {}),
+    ("GET", "/credentials", None),
+    ("POST", "/credentials", {"type": "bearer", "scopes": ["sandbox"]}),
+    ("DELETE", f"/credentials/{uuid4()}", None),
+    ("GET", "/accounts", None),
+    ("POST", "/accounts", ACCOUNT),
+    ("POST", "/approvers", {"document_number": "11144477735", "name": "Ana"}),
+    ("GET", "/approvers", None),
+]
+
+
+async def test_an_unknown_integrator_is_not_found(call):
+    for method, suffix, body in INTEGRATOR_CALLS:
+        answer = await call(method, f"/admin/integrators/{uuid4()}{suffix}", body)
+        assert (answer.status, answer.code) == (404, "QIT000404"), (method, suffix)
 
 
 async def test_fees_are_amounts_or_nothing(call, db):

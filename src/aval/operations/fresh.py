@@ -52,11 +52,8 @@ def new_signing_key() -> tuple[str, str]:
 
 def new_cpf() -> str:
     """Make a valid CPF that belongs to nobody in particular."""
-    while True:
-        base = digits(9)
-        found = next((f"{base}{check:02d}" for check in range(100) if is_cpf(f"{base}{check:02d}")), None)
-        if found is not None:
-            return found
+    bases = iter(lambda: digits(9), "")
+    return next(cpf for base in bases for check in range(100) if is_cpf(cpf := f"{base}{check:02d}"))
 
 
 def new_phone() -> str:
