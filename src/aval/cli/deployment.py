@@ -25,6 +25,12 @@ class Sockets:
     api: socket.socket
     ops: socket.socket | None
 
+    def close(self) -> None:
+        """Stop listening; harmless when the server has done so."""
+        self.api.close()
+        if self.ops is not None:
+            self.ops.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import typer
 from rich.console import Console
@@ -33,9 +32,11 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 
 async def _run(deployment: Deployment) -> int:
     stop = stop_on_signals()
-    api = bound(deployment.host, deployment.port, "AVAL_PORT")
-    async with prepared(deployment) as dsn:
-        return await _serve_and_work(deployment, dsn, api, stop)
+    with contextlib.ExitStack() as opened:
+        api = opened.enter_context(bound(deployment.host, deployment.port, "AVAL_PORT"))
+        children = [*api_children(deployment, api, opened), WORKER]
+        async with prepared(deployment) as dsn:
+            return await _serve_and_work(deployment, dsn, children, stop)
 
 
 @contextlib.asynccontextmanager
@@ -75,18 +76,13 @@ async def running_database(deployment: Deployment) -> AsyncIterator[str]:
             looking_after.cancel()
 
 
-async def _serve_and_work(deployment: Deployment, dsn: str, api: socket.socket, stop: asyncio.Event) -> int:
-    children, kept = api_children(deployment, api)
+async def _serve_and_work(deployment: Deployment, dsn: str, children: Sequence[Child], stop: asyncio.Event) -> int:
     environment = deployment.child_environment(dsn)
     greeting = asyncio.create_task(_greet(deployment, stop))
     try:
-        return await keep_alive(
-            [*children, WORKER], environment, stop, grace_s=deployment.shutdown_grace_s + 5, tell=warn
-        )
+        return await keep_alive(children, environment, stop, grace_s=deployment.shutdown_grace_s + 5, tell=warn)
     finally:
         greeting.cancel()
-        for each in kept:
-            each.close()
         tell("Stopped. The data stays; `aval run` goes on with it.")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from contextlib import ExitStack, closing
 from typing import Annotated
 
 import typer
@@ -26,14 +27,17 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
         if parent is None and deployment.api_processes > 1:
             code = asyncio.run(_serve_in_processes(deployment))
             raise typer.Exit(code)
-        sockets = _taken_over(api_socket, ops_socket) or bound_sockets(deployment)
-        uvloop.run(_serve(deployment, sockets, parent))
+        with closing(_taken_over(api_socket, ops_socket) or bound_sockets(deployment)) as sockets:
+            uvloop.run(_serve(deployment, sockets, parent))
 
 
-def bound_sockets(deployment: Deployment, process: int = 0) -> Sockets:
-    """Bind what the first API process listens on; raises CommandRefused."""
-    api = bound(deployment.host, deployment.port, "AVAL_PORT")
-    return Sockets(api, ops_socket_of(deployment, process))
+def bound_sockets(deployment: Deployment) -> Sockets:
+    """Bind what a lone API process listens on; raises CommandRefused."""
+    with ExitStack() as opened:
+        api = opened.enter_context(bound(deployment.host, deployment.port, "AVAL_PORT"))
+        sockets = Sockets(api, ops_socket_of(deployment, 0))
+        opened.pop_all()
+    return sockets
 
 
 def ops_socket_of(deployment: Deployment, process: int) -> socket.socket | None:
@@ -43,32 +47,29 @@ def ops_socket_of(deployment: Deployment, process: int) -> socket.socket | None:
     return bound(deployment.host, deployment.ops_port + process, "AVAL_OPS_PORT")
 
 
-def api_children(deployment: Deployment, api: socket.socket) -> tuple[list[Child], list[socket.socket]]:
-    """The API processes to keep alive over one socket, and the sockets to keep open meanwhile."""
-    kept, children = [api], []
+def api_children(deployment: Deployment, api: socket.socket, opened: ExitStack) -> list[Child]:
+    """The API processes to keep alive over one socket; `opened` closes the other ones at the end."""
+    children = []
     for number in range(deployment.api_processes):
         arguments, inherited = ["serve", "--api-socket", str(api.fileno())], [api.fileno()]
         ops = ops_socket_of(deployment, number)
         if ops is not None:
-            kept.append(ops)
+            opened.enter_context(ops)
             arguments += ["--ops-socket", str(ops.fileno())]
             inherited.append(ops.fileno())
         children.append(Child("API" if number == 0 else f"API {number + 1}", arguments, inherited))
-    return children, kept
+    return children
 
 
 async def _serve_in_processes(deployment: Deployment) -> int:
     stop = stop_on_signals()
-    async with deployment.dsn(notice=tell) as dsn:
-        api = bound(deployment.host, deployment.port, "AVAL_PORT")
-        await pass_gate(deployment, dsn, API_ROLES)
-        children, kept = api_children(deployment, api)
-        environment = deployment.child_environment(dsn)
-        try:
+    with ExitStack() as opened:
+        api = opened.enter_context(bound(deployment.host, deployment.port, "AVAL_PORT"))
+        children = api_children(deployment, api, opened)
+        async with deployment.dsn(notice=tell) as dsn:
+            await pass_gate(deployment, dsn, API_ROLES)
+            environment = deployment.child_environment(dsn)
             return await keep_alive(children, environment, stop, grace_s=deployment.shutdown_grace_s + 5, tell=warn)
-        finally:
-            for each in kept:
-                each.close()
 
 
 async def _serve(deployment: Deployment, sockets: Sockets, parent: int | None) -> None:
