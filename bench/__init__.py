@@ -1,0 +1,1 @@
+"""Measures Aval against PostgreSQL itself doing the same writes, interleaved in one run."""
