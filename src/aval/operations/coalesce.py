@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+from aval.storage.database import DatabaseUnavailable
+
 CallT = TypeVar("CallT")
 ResultT = TypeVar("ResultT")
 
@@ -36,7 +38,7 @@ class Coalescer(Generic[CallT, ResultT]):
     `run(calls, may_wait)` answers one result, exception or ALONE for each call; with `may_wait` (one call only) it
     waits for a locked row and never answers ALONE. Two calls with the same key never share a batch and never run side
     by side: the second waits. A batch that fails as a whole is run again call by call, so that one bad row never
-    fails its neighbours.
+    fails its neighbours – but not when the database was lost: what it may have kept is not judged a second time.
     """
 
     def __init__(
@@ -93,16 +95,26 @@ class Coalescer(Generic[CallT, ResultT]):
         return batch
 
     async def _lane(self, batch: list[_Entry[CallT, ResultT]]) -> None:
-        for entry in await self._run_together(batch):
-            self._start(self._run_alone(entry))
-        self._lanes_free += 1
-        self._wake()
+        try:
+            for entry in await self._run_together(batch):
+                self._start(self._run_alone(entry))
+        except BaseException:
+            self._abandon(batch)
+            raise
+        finally:
+            self._lanes_free += 1
+            self._wake()
 
     async def _run_together(self, batch: list[_Entry[CallT, ResultT]]) -> list[_Entry[CallT, ResultT]]:
+        results: Sequence[ResultT | Exception | Postponed]
         try:
             results = await self._run([entry.call for entry in batch], False)
+        except DatabaseUnavailable as failure:
+            results = [failure] * len(batch)
         except Exception:
             return batch
+        if len(results) != len(batch):  # a bug of ours: what was done already is not repeated
+            results = [AssertionError()] * len(batch)
         alone = []
         for entry, result in zip(batch, results, strict=True):
             if isinstance(result, Postponed):
@@ -113,27 +125,40 @@ class Coalescer(Generic[CallT, ResultT]):
 
     async def _run_alone(self, entry: _Entry[CallT, ResultT]) -> None:
         result: ResultT | Exception
-        async with self._spare:
-            try:
+        try:
+            async with self._spare:
                 (answered,) = await self._run([entry.call], True)
-                assert not isinstance(answered, Postponed)
-                result = answered
-            except Exception as failure:
-                result = failure
+            assert not isinstance(answered, Postponed)
+            result = answered
+        except Exception as failure:
+            result = failure
+        except BaseException:
+            self._abandon([entry])
+            self._wake()
+            raise
         self._finish(entry, result)
         self._wake()
 
+    def _abandon(self, batch: list[_Entry[CallT, ResultT]]) -> None:
+        """Let nobody wait for rows whose run was cut off."""
+        for entry in batch:
+            self._forget(entry)
+            entry.future.cancel()
+
     def _finish(self, entry: _Entry[CallT, ResultT], result: ResultT | Exception) -> None:
-        self._keys_running.discard(entry.key)
-        self._keys_waiting[entry.key] -= 1
-        if not self._keys_waiting[entry.key]:
-            del self._keys_waiting[entry.key]
+        self._forget(entry)
         if entry.future.done():
             return
         if isinstance(result, Exception):
             entry.future.set_exception(result)
         else:
             entry.future.set_result(result)
+
+    def _forget(self, entry: _Entry[CallT, ResultT]) -> None:
+        self._keys_running.discard(entry.key)
+        self._keys_waiting[entry.key] -= 1
+        if not self._keys_waiting[entry.key]:
+            del self._keys_waiting[entry.key]
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
