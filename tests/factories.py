@@ -1,5 +1,6 @@
 """Things tests start from, made by the operations that make them in earnest."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,11 +40,11 @@ numbers = count(1)
 
 
 def make_keyring() -> Keyring:
-    """One key for each purpose, the same in every call."""
+    """One key for each purpose, the same in every call and good enough for a keys file."""
     made_at = datetime(2026, 1, 1, tzinfo=UTC)
     return Keyring(
-        Key(purpose, f"{purpose.value}-1", bytes([place + 1]) * 16 + purpose.value.encode().ljust(16, b"."), made_at)
-        for place, purpose in enumerate(Purpose)
+        Key(purpose, f"{purpose.value}-1", hashlib.sha256(f"tests {purpose.value}".encode()).digest(), made_at)
+        for purpose in Purpose
     )
 
 
