@@ -73,8 +73,10 @@ def snapshot_view(transfer: Transfer, challenge: Challenge, *, is_resend: bool =
 
 
 def detail_view(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:
-    """GET one and list rows."""
-    return _pix_detail(transfer, challenge) if transfer.kind is Kind.PIX_TRANSFER else _ted_detail(transfer, challenge)
+    """GET one and list rows; `approval` while it waits for one."""
+    is_pix = transfer.kind is Kind.PIX_TRANSFER
+    view = _pix_detail(transfer, challenge) if is_pix else _ted_detail(transfer, challenge)
+    return view | {"approval": approval_view(challenge)} if challenge.is_pending else view
 
 
 def _pix_detail(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class PixTransferDetail(msgspec.Struct, kw_only=True):
     created_at: str
     updated_at: str
     target_account: PixTarget
+    approval: Approval | msgspec.UnsetType = msgspec.UNSET
 
 
 class TedAnswer(msgspec.Struct, kw_only=True):
@@ -117,3 +118,4 @@ class TedDetail(msgspec.Struct, kw_only=True):
     updated_at: str
     target_account: TedTarget
     refusal_reason: RefusalReason
+    approval: Approval | msgspec.UnsetType = msgspec.UNSET
