@@ -15,6 +15,7 @@ import random
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -87,6 +88,9 @@ class Core:
         self.entries: dict[str, Entry] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.counts = {"bad_signatures": 0, "queries": 0, "lookups": 0, "dropped_posts": 0}
+        self.fences: dict[str, set[int]] = {}  # of the posts of each reference, accepted or not
+        self.denials: Counter[str] = Counter()  # how often it told of a reference that it has never seen it
+        self.blind_posts: list[str] = []  # posted again under another lease without having been denied before
         self.dropped: set[str] = set()  # number 96: posted once, not accepted
         self.mute: set[str] = set()  # number 97
 
@@ -102,6 +106,7 @@ class Core:
     async def settle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await self._verified(request), parse_float=str)  # an amount is its text
         body["transaction_amount"] = str(body["transaction_amount"])
+        self._note_blindness(body["rail_reference"], body["fence"])
         await self._stall()
         number = self._number(body)
         reference = body["rail_reference"]
@@ -129,7 +134,10 @@ class Core:
         if reference in self.mute:
             return await self._hang_up(request)
         entry = self.entries.get(reference)
-        return web.json_response(entry.word()) if entry else web.Response(status=404)
+        if entry is None:
+            self.denials[reference] += 1
+            return web.Response(status=404)
+        return web.json_response(entry.word())
 
     async def look_up(self, request: web.Request) -> web.StreamResponse:
         key = json.loads(await self._verified(request))["target_pix_key"]
@@ -147,7 +155,9 @@ class Core:
 
     async def tell_ledger(self, _: web.Request) -> web.Response:
         entries = [asdict(entry) for entry in self.entries.values()]
-        return web.json_response({"entries": entries, "tasks": len(self.tasks), **self.counts})
+        return web.json_response(
+            {"entries": entries, "tasks": len(self.tasks), "blind_posts": self.blind_posts, **self.counts}
+        )
 
     async def control(self, request: web.Request) -> web.Response:
         for name, value in (await request.json()).items():
@@ -167,6 +177,11 @@ class Core:
             self._start(self._tell(entry, repeated=number == 98))
             if number == 95 and entry.body["operation"].startswith("ted"):
                 self._start(self._return_later(entry))
+
+    def _note_blindness(self, reference: str, fence: int) -> None:
+        self.fences.setdefault(reference, set()).add(fence)
+        if len(self.fences[reference]) - 1 > self.denials[reference]:
+            self.blind_posts.append(reference)
 
     def _note_repetition(self, entry: Entry, body: dict[str, Any]) -> None:
         entry.posts += 1
