@@ -71,9 +71,9 @@ def template(postgres_dsn: str) -> Iterator[str]:
     """Name of a database with all migrations, made once for each state of the files."""
     sources = [*(Path(module.__file__).read_bytes() for module in MIGRATING), *map(repr_of, read_migrations())]
     name = TEMPLATE_PREFIX + hashlib.sha256(b"\0".join((postgres_dsn.encode(), *sources))).hexdigest()[:16]
-    with used(name) as lock:
-        asyncio.run(make_template(postgres_dsn, name))
-        fcntl.flock(lock, fcntl.LOCK_SH)
+    with lock_file(name, fcntl.LOCK_SH):  # first, so that nobody drops it; shared, so that sessions run side by side
+        with lock_file("making", fcntl.LOCK_EX):
+            asyncio.run(make_template(postgres_dsn, name))
         asyncio.run(drop_leftovers(postgres_dsn))
         yield name
 
@@ -86,12 +86,11 @@ def repr_of(migration: object) -> bytes:
 
 
 @contextmanager
-def used(name: str) -> Iterator[int]:
-    """Hold the template's lock file: exclusively at first, shared once it is made."""
+def lock_file(name: str, how: int) -> Iterator[None]:
     lock = os.open(BASE / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
-        yield lock
+        fcntl.flock(lock, how)
+        yield
     finally:
         os.close(lock)
 
@@ -109,14 +108,11 @@ async def drop_leftovers(dsn: str) -> None:
     """Templates of older files that no session holds, and databases of test processes that are gone."""
     for database in await databases(dsn):
         if database.startswith(TEMPLATE_PREFIX):
-            lock = os.open(BASE / f"{database.removesuffix('_draft')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                await run(dsn, f"drop database if exists {database}")
+                with lock_file(database.removesuffix("_draft"), fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    await run(dsn, f"drop database if exists {database}")
             except BlockingIOError:
                 continue
-            finally:
-                os.close(lock)
         elif database.startswith("aval_test_") and not is_process(int(database.split("_")[2])):
             await run(dsn, f"drop database if exists {database} with (force)")
 
