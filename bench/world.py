@@ -223,5 +223,6 @@ async def _fill(db: Database, integrator_key: UUID, keyring: Keyring) -> list[st
             ACCOUNTS,
         )
     async with db.connection() as connection:
-        await connection.execute("analyze")
+        # Only what is filled: an empty table that was analysed is planned as if it stayed empty.
+        await connection.execute("analyze accounts, approvers, contacts, account_approvers, integrators, credentials")
     return documents

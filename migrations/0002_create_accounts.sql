@@ -15,7 +15,7 @@ create table accounts (
     created_at            timestamptz not null,
     updated_at            timestamptz not null,
     primary key (integrator_id, account_id),
-    unique (integrator_id, account_branch, account_number, account_digit)
+    unique (account_branch, account_number, account_digit, integrator_id)
 ) with (fillfactor = 50);
 
 create table approvers (
@@ -29,7 +29,7 @@ create table approvers (
     created_at      timestamptz not null,
     updated_at      timestamptz not null,
     primary key (integrator_id, approver_id),
-    unique (integrator_id, document_index)
+    unique (document_index, integrator_id)
 );
 
 create table contacts (
@@ -45,7 +45,7 @@ create table contacts (
     primary key (integrator_id, contact_id),
     foreign key (integrator_id, approver_id) references approvers
 );
-create unique index contacts_current on contacts (integrator_id, approver_id, contact_type) where removed_at is null;
+create unique index contacts_current on contacts (approver_id, contact_type, integrator_id) where removed_at is null;
 
 create table account_approvers (
     integrator_id       uuid not null,

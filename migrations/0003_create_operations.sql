@@ -1,4 +1,6 @@
 -- What is approved never changes; what moves sits in a narrow row of its own (docs/adr/0010).
+-- Only the primary key begins with the integrator: on a young table the planner takes any index whose first column
+-- fits, and would read a whole tenant to find one row (docs/adr/0017).
 create table operations (
     integrator_id       uuid not null,
     operation_id        uuid not null,
@@ -19,12 +21,12 @@ create table operations (
     correlation_id      text not null,
     created_at          timestamptz not null,
     primary key (integrator_id, operation_id),
-    unique (integrator_id, kind, request_control_key),
+    unique (request_control_key, kind, integrator_id),
     foreign key (integrator_id, account_id) references accounts,
     foreign key (integrator_id, approver_id) references approvers
 );
-create unique index operations_by_end_to_end_id on operations (integrator_id, end_to_end_id) where end_to_end_id is not null;
-create index operations_by_account on operations (integrator_id, account_id, created_at);
+create unique index operations_by_end_to_end_id on operations (end_to_end_id, integrator_id) where end_to_end_id is not null;
+create index operations_by_account on operations (account_id, created_at);
 
 create table challenges (
     integrator_id           uuid not null,
@@ -81,7 +83,7 @@ create table comparisons (
     primary key (integrator_id, operation_id, comparison_no),
     foreign key (integrator_id, operation_id) references operations
 );
-create index comparisons_by_approver on comparisons (integrator_id, approver_id, judged_at) where is_budgeted;
+create index comparisons_by_approver on comparisons (approver_id, judged_at) where is_budgeted;
 create index comparisons_wrong on comparisons (judged_at, integrator_id) where verdict <> 'right';
 
 create table idempotency_keys (

@@ -22,9 +22,9 @@ create table ledger_entries (
         ('transfer_refund', 'credit', 'settlement'), ('fee_refund', 'credit', 'fees'),
         ('transfer_return', 'credit', 'settlement')))
 );
-create unique index ledger_entries_by_request on ledger_entries (integrator_id, request_control_key)
+create unique index ledger_entries_by_request on ledger_entries (request_control_key, integrator_id)
     where request_control_key is not null;
-create index ledger_entries_by_account on ledger_entries (integrator_id, account_id, created_at);
+create index ledger_entries_by_account on ledger_entries (account_id, created_at);
 
 create table settlement_jobs (
     integrator_id  uuid not null,

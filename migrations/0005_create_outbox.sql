@@ -23,7 +23,7 @@ create table outbox (
     check ((topic = 'token') = (operation_id is not null and generation is not null))
 ) with (fillfactor = 70);
 create index outbox_due on outbox (due_at) where state = 'ready';
-create index outbox_by_operation on outbox (integrator_id, operation_id) where operation_id is not null;
+create index outbox_by_operation on outbox (operation_id) where operation_id is not null;
 
 create table webhook_endpoints (
     integrator_id          uuid not null references integrators,
@@ -52,7 +52,7 @@ create table events (
     correlation_id text not null,
     created_at     timestamptz not null,
     primary key (integrator_id, event_id),
-    unique (integrator_id, operation_id, sequence),
+    unique (operation_id, sequence, integrator_id),
     foreign key (integrator_id, operation_id) references operations
 );
 create index events_by_time on events (integrator_id, created_at);
@@ -71,7 +71,7 @@ create table callbacks (
     created_at    timestamptz not null,
     updated_at    timestamptz not null,
     primary key (integrator_id, callback_id),
-    unique (integrator_id, event_id, endpoint_id),
+    unique (event_id, endpoint_id, integrator_id),
     foreign key (integrator_id, event_id) references events,
     foreign key (integrator_id, endpoint_id) references webhook_endpoints
 ) with (fillfactor = 70);

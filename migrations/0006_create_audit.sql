@@ -11,4 +11,4 @@ create table audit (
     correlation_id text not null,
     primary key (integrator_id, audit_id)
 );
-create index audit_by_operation on audit (integrator_id, operation_id) where operation_id is not null;
+create index audit_by_operation on audit (operation_id) where operation_id is not null;

@@ -38,6 +38,8 @@ from aval.worker.loop import WorkerParts, run_worker
 from aval.worker.pump import Pace
 
 WORKER_POOL_MIN = 2
+READ_POOL_MIN = 2
+DESK_POOL_MIN = 2
 FEATURES = ("pix", "ted", "admin", "webhooks", "sandbox", "rail")  # files of http/ with `routes(parts)`
 
 
@@ -110,10 +112,10 @@ def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
     return Foundation(keyring, outbound, RailRegistry(outbound))
 
 
-async def open_pool(dsn: str, role: str, size: int, stack: AsyncExitStack) -> Database:
-    """A pool whose connections take one role of promises.md D15."""
+async def open_pool(dsn: str, role: str, size: int, stack: AsyncExitStack, *, is_hot: bool = True) -> Database:
+    """A pool whose connections take one role of promises.md D15; a hot one plans look-ups by key only."""
     name = role.replace("aval_app_", "aval ")
-    db = await Database.open(dsn, role=role, pool_size=size, application_name=name)
+    db = await Database.open(dsn, role=role, pool_size=size, application_name=name, is_hot=is_hot)
     stack.push_async_callback(db.close)
     return db
 
@@ -125,7 +127,10 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
     async def check_target(url: str) -> str | None:
         return target_problem(url, is_local_allowed=settings.channels.local_targets)
 
-    db = await open_pool(dsn, "aval_app_api", settings.database.pool_size, stack)
+    size = settings.database.pool_size
+    reading = max(READ_POOL_MIN, size // 4)
+    db = await open_pool(dsn, "aval_app_api", reading, stack, is_hot=False)
+    desk_db = await open_pool(dsn, "aval_app_api", max(DESK_POOL_MIN, size - reading), stack)
     return Parts(
         db=db,
         keyring=foundation.keyring,
@@ -140,7 +145,7 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
         ),
         metrics=HttpMetrics(),
         check_target=check_target,
-        desk=TransferDesk(db, foundation.keyring, rules_of(settings), _desk_settings(settings)),
+        desk=TransferDesk(desk_db, foundation.keyring, rules_of(settings), _desk_settings(settings)),
         retry=_retry_policy(settings),
         rail_callback_of=callback_of,
     )

@@ -5,7 +5,7 @@ Keys never enter PostgreSQL (DESIGN.md §3); they come from `AVAL_KEYS_FILE`.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -45,18 +45,15 @@ class Keyring:
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._by_kid = {(key.purpose, key.kid): key for key in keys}
-        self._current: dict[Purpose, Key] = {}
-        for key in self._by_kid.values():
-            newest = self._current.get(key.purpose)
-            if newest is None or key.created_at >= newest.created_at:
-                self._current[key.purpose] = key
+        newest_first = sorted(self._by_kid.values(), key=lambda key: key.created_at, reverse=True)
+        self._by_purpose = {p: [key for key in newest_first if key.purpose is p] for p in Purpose}
 
     def current(self, purpose: Purpose) -> Key:
         """The key new things are made with; raises KeyMissing."""
-        try:
-            return self._current[purpose]
-        except KeyError:
-            raise KeyMissing(purpose) from None
+        keys = self._by_purpose[purpose]
+        if not keys:
+            raise KeyMissing(purpose)
+        return keys[0]
 
     def find(self, purpose: Purpose, kid: str) -> Key:
         """The key of this `kid`; raises KeyMissing."""
@@ -65,10 +62,9 @@ class Keyring:
         except KeyError:
             raise KeyMissing(purpose, kid) from None
 
-    def all_of(self, purpose: Purpose) -> list[Key]:
+    def all_of(self, purpose: Purpose) -> Sequence[Key]:
         """Every key of a purpose, newest first."""
-        keys = [key for key in self._by_kid.values() if key.purpose == purpose]
-        return sorted(keys, key=lambda key: key.created_at, reverse=True)
+        return self._by_purpose[purpose]
 
     def credential_hashes(self, credential: str) -> list[bytes]:
         """Keyed hashes of an API key under every live key, the current one first; 32 bytes each."""

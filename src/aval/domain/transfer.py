@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-import rfc8785
+import msgspec
 
 from aval.domain.masks import masked_document
 from aval.domain.money import Brl
@@ -162,6 +162,14 @@ def details_of(transfer: Transfer) -> dict[str, Any]:
     }
 
 
+def canonical(details: Mapping[str, Any]) -> bytes:
+    """RFC 8785 for what details hold: plain names, strings without control characters, whole numbers, null.
+
+    For these the sorted compact form is the canonical one; a test holds it against the `rfc8785` library.
+    """
+    return msgspec.json.encode(details, order="sorted")
+
+
 def details_digest_of(transfer: Transfer) -> bytes:
-    """SHA-256 of the canonical (RFC 8785) details; 32 bytes."""
-    return hashlib.sha256(rfc8785.dumps(details_of(transfer))).digest()
+    """SHA-256 of the canonical details; 32 bytes."""
+    return hashlib.sha256(canonical(details_of(transfer))).digest()

@@ -27,7 +27,6 @@ from aval.storage.challenges import (
     Question,
     lock_accounts,
     lock_operations,
-    read_approval_facts,
     read_call_facts,
     write_decisions,
 )
@@ -207,8 +206,7 @@ async def _decide(connection: Connection, cases: Sequence[_Case], holidays: froz
 
 async def _decide_approved(connection: Connection, cases: Sequence[_Case], holidays: frozenset[date]) -> None:
     """Step 12 of §4.1 under the lock of the accounts; funds are what the calls before left."""
-    accounts = await lock_accounts(connection, (_account_of(case.transfer) for case in cases))
-    facts = await read_approval_facts(connection, [case.transfer for case in cases], holidays=holidays)
+    facts, accounts = await lock_accounts(connection, [case.transfer for case in cases], holidays=holidays)
     spent = await _spent(connection, cases, facts)
     for case, known in zip(cases, facts, strict=True):
         case.decision = _approval(case, known, accounts[_account_of(case.transfer)], spent)

@@ -82,7 +82,7 @@ class DatabaseSettings:
         default=lambda known: known["AVAL_DATABASE_URL"],
         shown="AVAL_DATABASE_URL",
     )
-    pool_size: int = kinds.count("AVAL_POOL_SIZE", "10", "Connections of one process.", high=20)
+    pool_size: int = kinds.count("AVAL_POOL_SIZE", "16", "Connections of one process.", low=4, high=20)
     standby_required: bool = kinds.switch(
         "AVAL_STANDBY_REQUIRED", "off", "Refuse to run unless commits wait for a synchronous standby."
     )

@@ -30,6 +30,10 @@ SESSION_SETTINGS = {
     "idle_in_transaction_session_timeout": "10s",
 }
 
+# For connections that run hot statements only: look-ups by key, whose plans must not depend on how young a table is.
+# A generic plan made while a table is nearly empty scans it, and stays until ANALYZE: 5 times slower (docs/adr/0017).
+LOOKUP_SETTINGS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
 Row = asyncpg.Record
 PostgresError = _driver.PostgresError
 UniqueViolation = _driver.UniqueViolationError
@@ -106,9 +110,14 @@ class Database:
         pool_size: int = 20,
         application_name: str = "aval",
         command_timeout_s: float = COMMAND_TIMEOUT_S,
+        is_hot: bool = False,
     ) -> Self:
-        """Make the pool; no connection is made yet, so this succeeds while PostgreSQL is away."""
+        """Make the pool; no connection is made yet, so this succeeds while PostgreSQL is away.
+
+        With `is_hot` every statement is planned as look-ups by key, whatever the statistics say.
+        """
         settings = SESSION_SETTINGS | {"application_name": application_name} | ({"role": role} if role else {})
+        settings |= LOOKUP_SETTINGS if is_hot else {}
         pool: Any = await _driver.create_pool(
             dsn,
             min_size=0,
