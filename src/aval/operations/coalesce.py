@@ -111,7 +111,7 @@ class Coalescer(Generic[CallT, ResultT]):
             results = await self._run([entry.call for entry in batch], False)
         except DatabaseUnavailable as failure:
             results = [failure] * len(batch)
-        except Exception:
+        except Exception:  # noqa: BLE001 – each call then meets its own failure alone
             return batch
         if len(results) != len(batch):  # a bug of ours: what was done already is not repeated
             results = [AssertionError()] * len(batch)
@@ -130,7 +130,7 @@ class Coalescer(Generic[CallT, ResultT]):
                 (answered,) = await self._run([entry.call], True)
             assert not isinstance(answered, Postponed)
             result = answered
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 – it is the answer of this call
             result = failure
         except BaseException:
             self._abandon([entry])

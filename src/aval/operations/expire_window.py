@@ -1,6 +1,7 @@
 """Reject what was not approved in time (T7): found by the sweeper, or by whoever comes past the deadline."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from aval.domain.challenge import Challenge
@@ -8,26 +9,46 @@ from aval.operations.confirm_transfer import event_of
 from aval.operations.resend_token import expiry
 from aval.storage.challenges import lock_operations, write_decisions
 from aval.storage.clock import read_clock
-from aval.storage.database import Connection, Database
+from aval.storage.database import Connection, Database, DatabaseUnavailable, LockNotWon
 from aval.storage.sweeps import move_watermark, read_overdue
 from aval.storage.webhook_events import append_events
 
 WORKER = "worker"
 
 
-async def expire_windows(db: Database, *, most: int) -> int:
-    """Reject operations past their deadline, at most `most`; answers how many. Locked ones wait for the next sweep."""
+class Sweep(NamedTuple):
+    """How many operations one sweep rejected, and how many it could not write."""
+
+    expired: int
+    failed: int
+
+
+async def expire_windows(db: Database, *, most: int) -> Sweep:
+    """Reject operations past their deadline, at most `most`. Locked and failed ones are met by the next sweep."""
     async with db.connection() as connection:
         overdue = await read_overdue(connection, most=most)
-    expired = 0
-    if overdue:
-        async with db.transaction() as connection:
-            keys = [(row.integrator_key, row.operation_key) for row in overdue]
-            expired = await _expire(connection, keys, may_wait=False)
+    sweep = await _expire_apart(db, [(row.integrator_key, row.operation_key) for row in overdue])
     if len(overdue) < most:
         async with db.connection() as connection:
             await move_watermark(connection)
-    return expired
+    return sweep
+
+
+async def _expire_apart(db: Database, keys: Sequence[tuple[UUID, UUID]]) -> Sweep:
+    """All in one transaction, or the halves each in its own, so that one bad row never keeps the others waiting."""
+    if not keys:
+        return Sweep(0, 0)
+    try:
+        async with db.transaction() as connection:
+            return Sweep(await _expire(connection, keys, may_wait=False), 0)
+    except (DatabaseUnavailable, LockNotWon):
+        raise
+    except Exception:  # noqa: BLE001 – told as a number; what failed stays as it was
+        if len(keys) == 1:
+            return Sweep(0, 1)
+    half = len(keys) // 2
+    first, second = await _expire_apart(db, keys[:half]), await _expire_apart(db, keys[half:])
+    return Sweep(first.expired + second.expired, first.failed + second.failed)
 
 
 async def expire_if_due(connection: Connection, integrator_key: UUID, operation_key: UUID) -> Challenge | None:

@@ -121,8 +121,11 @@ def _webhooks(parts: WorkerParts) -> Work[PromisedCallback, Posted]:
 
 
 async def _sweep(parts: WorkerParts) -> None:
-    while await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX) == SWEEP_ROWS_MAX:
-        pass
+    sweep = await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX)
+    while sweep.expired == SWEEP_ROWS_MAX:
+        sweep = await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX)
+    if sweep.failed:
+        _log.error("windows_not_closed", count=sweep.failed)
 
 
 async def _forget(parts: WorkerParts) -> None:
