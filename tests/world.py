@@ -1,5 +1,7 @@
 """One deployment in this process for whole tables of cases: parties, the application, and a judge of every answer."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib import import_module
@@ -132,8 +134,11 @@ def all_routes(parts: Parts) -> list[Route]:
     return [route for name in FEATURES for route in import_module(f"aval.http.{name}").routes(parts)]
 
 
-def make_world(db: Database, api_db: Database, *, rules: Rules | None = None) -> World:
-    """Build it over a migrated database; `api_db` has the role of the API."""
+@asynccontextmanager
+async def make_world(db: Database, api_db: Database, *, rules: Rules | None = None) -> AsyncIterator[World]:
+    """Build it over a migrated database (`api_db` has the role of the API); leaving judges what was answered."""
     parts = replace(make_parts(api_db, rules=rules), retry=RETRY, rail_callback_of=callback_of)
     routes = all_routes(parts)
-    return World(db, parts, routes, build_app(parts, [routes]), Contract(routes))
+    world = World(db, parts, routes, build_app(parts, [routes]), Contract(routes))
+    yield world
+    assert sorted(set(world.faults)) == []

@@ -37,7 +37,8 @@ async def module_world(module_dsn: str) -> AsyncIterator[World]:
     """An application over that database, under the role of the API."""
     db = await Database.open(module_dsn, application_name="aval proof")
     api_db = await Database.open(module_dsn, role="aval_app_api", application_name="aval proof api")
-    yield make_world(db, api_db)
+    async with make_world(db, api_db) as world:
+        yield world
     await db.close()
     await api_db.close()
 
@@ -47,4 +48,6 @@ def world(module_world: World) -> Iterator[World]:
     """The same, for one test: it fails if any answer was not what is documented."""
     module_world.faults.clear()
     yield module_world
-    assert sorted(set(module_world.faults)) == []
+    faults = sorted(set(module_world.faults))
+    module_world.faults.clear()
+    assert faults == []
