@@ -181,8 +181,8 @@ def _responses(route: Route) -> Schema:
     if route.response is not None:
         success["content"] = {"application/json": {"schema": _schema_of(route.response)}}
     responses = {str(route.success): success}
-    if route.path.endswith("/validate_token") and route.success == 201:
-        responses["202"] = success  # accepted, the rail has not answered yet
+    if route.path.endswith("/validate_token"):  # 201 settled or approved, 202 where the rail has not answered yet
+        responses |= {"201": success, "202": success}
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for name in refusals_of(route):
         status, code = CATALOGUE[name].http, CATALOGUE[name].code
