@@ -99,10 +99,9 @@ def _choice(parameter: QueryParameter, text: str, _route: Route) -> str:
 
 
 def _uuid(name: str, text: str, route: Route) -> str:
-    key = parse_uuid(text)
-    if key is None:
+    if parse_uuid(text) is None:
         raise _refusal_of(route, "invalid_uuid", name)
-    return str(key)
+    return text.lower()
 
 
 def _refusal_of(route: Route, slug: str, name: str) -> Refusal:
