@@ -1,10 +1,8 @@
 """Picks the concrete parts and passes them down; the only place that knows settings, channels and rails."""
 
 import asyncio
-import importlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
 
 from aval.channels.closed import ClosedChannel
 from aval.channels.email import SmtpEmail, SmtpSettings
@@ -18,6 +16,7 @@ from aval.cli.refusal import CommandRefused, because
 from aval.domain.budget import BudgetFigures
 from aval.domain.calendar import DEFAULT_HOLIDAYS
 from aval.domain.target import target_problem
+from aval.http import admin, pix, rail, sandbox, ted, webhooks
 from aval.http.app import build_app, build_ops_app
 from aval.http.edge import Route
 from aval.http.metrics_view import HttpMetrics
@@ -40,7 +39,6 @@ from aval.worker.pump import Pace
 WORKER_POOL_MIN = 2
 READ_POOL_MIN = 2
 DESK_POOL_MIN = 2
-FEATURES = ("pix", "ted", "admin", "webhooks", "sandbox", "rail")  # files of http/ with `routes(parts)`
 
 
 def open_deployment(default_environment: str | None = None) -> Deployment:
@@ -152,9 +150,8 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
 
 
 def features_of(parts: Parts) -> list[list[Route]]:
-    """The routes of every feature file there is."""
-    modules = [f"aval.http.{name}" for name in FEATURES if find_spec(f"aval.http.{name}")]
-    return [importlib.import_module(module).routes(parts) for module in modules]
+    """The routes of every feature file."""
+    return [feature.routes(parts) for feature in (pix, ted, admin, webhooks, sandbox, rail)]
 
 
 async def _serve_api(settings: Settings, dsn: str, sockets: Sockets, stop: asyncio.Event) -> None:

@@ -71,7 +71,7 @@ def test_values_are_read_in_their_kinds(tmp_path: Path) -> None:
     [
         ("AVAL_PORT", "80x", "AVAL_PORT must be a whole number from 1 to 65535."),
         ("AVAL_PORT", "70000", "AVAL_PORT must be a whole number from 1 to 65535."),
-        ("AVAL_POOL_SIZE", "21", "AVAL_POOL_SIZE must be a whole number from 1 to 20."),
+        ("AVAL_POOL_SIZE", "21", "AVAL_POOL_SIZE must be a whole number from 4 to 20."),
         ("AVAL_ENV", "staging", "AVAL_ENV must be one of production, development."),
         ("AVAL_BODY_TIMEOUT", "0", "AVAL_BODY_TIMEOUT must be a number of seconds from 0.001 to 300."),
         ("AVAL_BODY_TIMEOUT", "nan", "AVAL_BODY_TIMEOUT must be a number of seconds from 0.001 to 300."),

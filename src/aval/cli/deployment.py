@@ -1,6 +1,7 @@
 """What commands may reach: the deployment as its settings describe it, made by bootstrap."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -102,6 +103,7 @@ async def embedded(data_dir: Path, notice: Callable[[str], None]) -> AsyncIterat
     """Start or join the embedded server for as long as it is needed; raises CommandRefused."""
     server = EmbeddedServer(data_dir, notice=notice)
     try:
+        _make_writable(data_dir)
         await server.start()
     except EmbeddedServerFailed as error:
         raise because("embedded_failed", reason=f"{error.what_to_do} {error.detail}".strip()) from None
@@ -111,6 +113,12 @@ async def embedded(data_dir: Path, notice: Callable[[str], None]) -> AsyncIterat
         yield server
     finally:
         await server.stop()
+
+
+def _make_writable(data_dir: Path) -> None:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if not os.access(data_dir, os.W_OK):
+        raise because("data_dir_unwritable", path=data_dir)
 
 
 @asynccontextmanager

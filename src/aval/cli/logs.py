@@ -7,7 +7,7 @@ and the type of an exception are kept, for their texts may hold anything.
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -24,23 +24,24 @@ _LINE_BREAKING = dict.fromkeys([*range(32), *map(ord, "\x7f\x85\u2028\u2029")], 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def configure_logs(level: str, form: str) -> None:
-    """Send log lines to stderr, as JSON or for people."""
+def configure_logs(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Send log lines to stderr (or another stream), as JSON or for people."""
+    stream = stream or sys.stderr
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         only_listed,
         neutralised,
-        _renderer(form),
+        _renderer(form, is_terminal=stream.isatty()),
     ]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
-    root.handlers = [_Forwarder()]
+    root.handlers = [*(each for each in root.handlers if not isinstance(each, _Forwarder)), _Forwarder()]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
 
 
@@ -66,10 +67,10 @@ def _plain(value: Any) -> Any:
     return str(value).translate(_LINE_BREAKING)[:VALUE_CHARACTERS_MAX]
 
 
-def _renderer(form: str) -> Any:
+def _renderer(form: str, *, is_terminal: bool) -> Any:
     if form == "json":
         return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
+    return structlog.dev.ConsoleRenderer(colors=is_terminal, pad_event_to=24)
 
 
 class _Forwarder(logging.Handler):

@@ -211,7 +211,11 @@ class WorkerSettings:
         "AVAL_SWEEP_INTERVAL", "5", "Pause between looks for ended approval windows (they close within 60).", high=30
     )
     ted_holidays: tuple[date, ...] = kinds.list_of(
-        "AVAL_TED_HOLIDAYS", "", date.fromisoformat, "days such as 2026-12-25", "Weekdays on which no TED leaves."
+        "AVAL_TED_HOLIDAYS",
+        "",
+        date.fromisoformat,
+        "days such as 2026-12-25",
+        "Weekdays on which no TED leaves, besides national holidays.",
     )
 
 

@@ -1,0 +1,66 @@
+from contextlib import AsyncExitStack
+from dataclasses import fields
+from datetime import date
+
+import pytest
+
+from aval.bootstrap import open_channels, rules_of
+from aval.channels.closed import ClosedChannel
+from aval.channels.email import SmtpEmail
+from aval.channels.inbox import SandboxInbox
+from aval.channels.outbound import OutboundHttp
+from aval.channels.sms import AppriseSms, GatewaySms
+from aval.cli.refusal import CommandRefused
+from aval.domain.budget import BudgetFigures
+from aval.settings import Settings
+
+# Apprise's own, in Python 3.11 and 3.12.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+GATEWAY = {"AVAL_SMS_GATEWAY_URL": "https://gateway.example.com/messages"}
+SMTP = {"AVAL_SMTP_URL": "smtps://aval:hidden@mail.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "sms", "email"),
+    [
+        ({}, ClosedChannel, ClosedChannel),
+        (GATEWAY, GatewaySms, ClosedChannel),
+        (SMTP, ClosedChannel, SmtpEmail),
+        ({"AVAL_SMS_URL": "json://localhost/sms"}, AppriseSms, ClosedChannel),
+        ({**GATEWAY, **SMTP, "AVAL_CHANNELS_OFF": "sms"}, ClosedChannel, SmtpEmail),
+    ],
+)
+async def test_a_channel_is_what_was_set_up_and_a_sandbox_always_has_its_inbox(
+    environ: dict[str, str], sms: type, email: type
+) -> None:
+    settings = Settings.read(environ)
+    outbound = OutboundHttp((), is_local_allowed=False)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(outbound.close)
+        channel_of = open_channels(settings, outbound, stack)
+        assert isinstance(channel_of("sms", False), sms)
+        assert isinstance(channel_of("email", False), email)
+        assert all(isinstance(channel_of(name, True), SandboxInbox) for name in ("sms", "email"))
+    closed = rules_of(settings).closed_channels
+    assert closed == {name for name, kind in (("sms", sms), ("email", email)) if kind is ClosedChannel}
+
+
+async def test_a_provider_nobody_knows_is_refused_by_the_name_of_its_setting() -> None:
+    settings = Settings.read({"AVAL_SMS_URL": "pigeon://hidden@loft"})
+    async with AsyncExitStack() as stack:
+        outbound = OutboundHttp((), is_local_allowed=False)
+        stack.push_async_callback(outbound.close)
+        with pytest.raises(CommandRefused) as refused:
+            open_channels(settings, outbound, stack)
+    assert refused.value.sentences[0].startswith("AVAL_SMS_URL must")
+    assert "hidden" not in refused.value.sentences[0]
+
+
+def test_budgets_and_holidays_reach_the_rules() -> None:
+    names = [each.name for each in fields(BudgetFigures)]
+    environ = {f"AVAL_{name.upper()}": str(number) for number, name in enumerate(names, start=1001)}
+    rules = rules_of(Settings.read(environ | {"AVAL_TED_HOLIDAYS": "2026-12-24"}))
+    assert [getattr(rules.figures, name) for name in names] == list(range(1001, 1001 + len(names)))
+    assert date(2026, 12, 24) in rules.holidays
+    assert rules_of(Settings.read({})).figures == BudgetFigures()
