@@ -61,6 +61,7 @@ class AvalProcess:
 
     def __init__(self, command: str, environment: Mapping[str, str], log: Path, port: int | None) -> None:
         self.log = log
+        self.port = port
         self.url = None if port is None else f"http://127.0.0.1:{port}"
         self._arguments = [sys.executable, "-m", "aval", command, "--parent", str(os.getpid())]
         self._environment = {**environment, **({} if port is None else {"AVAL_PORT": str(port)})}
@@ -121,14 +122,14 @@ class AvalProcess:
 class RunningAval:
     """What `running_deployment` lends."""
 
-    def __init__(self, server: EmbeddedServer, db: Database, dsn: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, server: EmbeddedServer, db: Database, dsn: str) -> None:
         self.sms: list[dict[str, str]] = []  # every message the gateway took: message_key, destination, text
         self.apis: list[AvalProcess] = []
         self.workers: list[AvalProcess] = []
         self.db = db
         self.dsn = dsn
         self._server = server
-        self._session = session
+        self._idle: dict[int, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
         self._turn = 0
 
     @property
@@ -147,18 +148,42 @@ class RunningAval:
     ) -> Reply:
         """One HTTP request, to the API processes in turn unless one is named.
 
-        Raises aiohttp.ClientError or TimeoutError when no whole answer came: then its outcome is unknown.
+        Raises ConnectionError or TimeoutError when no whole answer came: then its outcome is unknown.
         """
         if api is None:
             self._turn += 1
             api = self.apis[self._turn % len(self.apis)]
-        content = None if body is None else json.dumps(body).encode()
-        given = {"Authorization": f"Bearer {key}", **({"Content-Type": "application/json"} if content else {})}
-        async with self._session.request(
-            method, f"{api.url}{path}", data=content, headers={**given, **(headers or {})}
-        ) as answer:
-            told = {name.lower(): text for name, text in answer.headers.items()}
-            return Reply(answer.status, told, await answer.read())
+        assert api.port is not None
+        content = b"" if body is None else json.dumps(body).encode()
+        given = {"Host": f"127.0.0.1:{api.port}", "Authorization": f"Bearer {key}", **(headers or {})}
+        if content:
+            given |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        lines = "".join(f"{name}: {text}\r\n" for name, text in given.items())
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            return await self._exchange(api.port, f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + content)
+
+    async def _exchange(self, port: int, request: bytes) -> Reply:
+        idle = self._idle.setdefault(port, [])
+        while True:
+            line = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+            if not line[0].at_eof():
+                break
+            line[1].close()
+        try:
+            reply = await _asked(*line, request)
+        except BaseException:
+            line[1].close()
+            raise
+        if reply.headers.get("connection") == "close":
+            line[1].close()
+        else:
+            idle.append(line)
+        return reply
+
+    def hang_up(self) -> None:
+        """Close the connections that are idle."""
+        for line in (line for idle in self._idle.values() for line in idle):
+            line[1].close()
 
     def kill_postgres(self) -> None:
         """Kill the postmaster (-9); its sessions follow by themselves."""
@@ -171,6 +196,20 @@ class RunningAval:
     @property
     def postgres_pid(self) -> int:
         return int((self._server.place.cluster / "postmaster.pid").read_text().split()[0])
+
+
+async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Reply:
+    """One exchange on a connection of our own: a client library would cost more than the API it asks."""
+    writer.write(request)
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status, *lines = head[:-4].decode("latin-1").split("\r\n")
+        headers = {name.lower(): text for name, _, text in (line.partition(": ") for line in lines)}
+        assert "transfer-encoding" not in headers
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError from error
+    return Reply(int(status.split()[1]), headers, body)
 
 
 @asynccontextmanager
@@ -205,9 +244,8 @@ async def running_deployment(*, apis: int = 2, workers: int = 1, **environment: 
             write_keys(folder / "keys.json", make_keyring())
             db = await Database.open(dsn, application_name="aval proof")
             stack.push_async_callback(db.close)
-            timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
-            session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
-            aval = RunningAval(server, db, dsn, await stack.enter_async_context(session))
+            aval = RunningAval(server, db, dsn)
+            stack.callback(aval.hang_up)
             gateway = await stack.enter_async_context(running_gateway(aval.sms))
             variables = process_environment(folder, dsn, {"AVAL_SMS_GATEWAY_URL": gateway, **environment})
             for number in range(apis):
@@ -217,6 +255,7 @@ async def running_deployment(*, apis: int = 2, workers: int = 1, **environment: 
             processes = aval.processes
             await asyncio.gather(*(process.start() for process in processes))
             yield aval
+            aval.hang_up()
             await asyncio.gather(*(process.stop() for process in aval.processes))
     finally:
         for process in processes:
