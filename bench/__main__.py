@@ -1,13 +1,11 @@
 """`make bench`: service and pgbench in turn, then one JSON object on the last line."""
 
 import argparse
-import asyncio
 import json
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import uvloop
 
@@ -31,59 +29,94 @@ async def baseline(world: World, script: str, seconds: int) -> dict[int, float]:
     return {n: await pgbench.tps(world, script, clients=n, seconds=seconds) for n in pgbench.CLIENTS}
 
 
-async def measure(world: World, gateway: Gateway, rounds: int, seconds: float) -> dict[str, Any]:
+class Figures:
+    """What was measured, by name; a name noted several times is told as its median."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, list[float]] = {}
+
+    def note(self, name: str, value: float) -> None:
+        """Keep a figure and show it."""
+        self._noted.setdefault(name, []).append(value)
+        say(f"  {name}: {value:,.2f}")
+
+    def __getitem__(self, name: str) -> float:
+        return median(self._noted[name])
+
+    def told(self) -> dict[str, float]:
+        """All figures, rounded."""
+        return {name: round(self[name], 3 if "ratio" in name else 1) for name in self._noted}
+
+
+async def measure(world: World, gateway: Gateway, rounds: int, seconds: float) -> dict[str, float]:
     """All stages; service and pgbench interleaved, medians over the rounds."""
-    calls = Calls(world, SEED)
+    calls, figures = Calls(world, SEED), Figures()
     say("Storing operations for pgbench to approve …")
     await pgbench.prepare(world, PENDING_FOR_PGBENCH)
     world.start("serve")
     await world.wait_for_api()
     await stages.create(world, calls, seconds=1)  # warm: plans, caches
     await stages.validate(world, calls, seconds=1)
-    figures: dict[str, list[float]] = {}
-
-    def note(name: str, value: float) -> None:
-        figures.setdefault(name, []).append(value)
-        say(f"  {name}: {value:,.2f}")
-
     for number in range(1, rounds + 1):
         say(f"Round {number} of {rounds}")
-        note("create_per_s", (await stages.create(world, calls, seconds=seconds)).per_second)
-        note("pgbench_create_tps", max((await baseline(world, "create.sql", 2)).values()))
-        note("validate_per_s", (await stages.validate(world, calls, seconds=seconds)).per_second)
-        note("pgbench_validate_tps", max((await baseline(world, "validate.sql", 2)).values()))
-        hot = await stages.validate_hot(world, calls, seconds=seconds, operations=12_000)
-        note("hot_validate_per_s", hot.per_second)
-        note("ratio_create", figures["create_per_s"][-1] / figures["pgbench_create_tps"][-1])
-        note("ratio_validate", figures["validate_per_s"][-1] / figures["pgbench_validate_tps"][-1])
-        note("hot_account_ratio", hot.per_second / figures["validate_per_s"][-1])
-    say("Eight clients")
-    note("create_8_per_s", (await stages.create(world, calls, seconds=2, clients=8)).per_second)
-    note("validate_8_per_s", (await stages.validate(world, calls, seconds=2, clients=8)).per_second)
-    note("pgbench_create_8_tps", await pgbench.tps(world, "create.sql", clients=8, seconds=2))
-    note("pgbench_validate_8_tps", await pgbench.tps(world, "validate.sql", clients=8, seconds=2))
+        await one_round(world, calls, figures, seconds)
+    await with_few_clients(world, calls, figures)
     say("Signed requests")
-    note("signed_create_per_s", (await stages.create_signed(world, calls, seconds=3)).per_second)
+    figures.note("signed_create_per_s", (await stages.create_signed(world, calls, seconds=3)).per_second)
     say("Half the saturation load")
-    half = await stages.paced_validates(world, calls, per_second=median(figures["validate_per_s"]) / 2, seconds=4)
-    note("p50_ms", quantile(half.latencies_s, 0.5) * 1000)
-    note("p99_ms", quantile(half.latencies_s, 0.99) * 1000)
-    note("api_rss_mb", world.resident_mb("serve"))
-    say("Full cycles: request, message at the gateway, token, settled")
+    half = await stages.paced_validates(world, calls, per_second=figures["validate_per_s"] / 2, seconds=4)
+    figures.note("p50_ms", quantile(half.latencies_s, 0.5) * 1000)
+    figures.note("p99_ms", quantile(half.latencies_s, 0.99) * 1000)
+    figures.note("api_rss_mb", world.resident_mb("serve"))
+    await full_cycles(world, calls, gateway, figures)
+    return figures.told()
+
+
+async def one_round(world: World, calls: Calls, figures: Figures, seconds: float) -> None:
+    """Service, pgbench, service, pgbench; the ratios are of this round."""
+    create = (await stages.create(world, calls, seconds=seconds)).per_second
+    create_limit = max((await baseline(world, "create.sql", 2)).values())
+    validate = (await stages.validate(world, calls, seconds=seconds)).per_second
+    validate_limit = max((await baseline(world, "validate.sql", 2)).values())
+    hot = (await stages.validate_hot(world, calls, seconds=seconds, operations=12_000)).per_second
+    figures.note("create_per_s", create)
+    figures.note("pgbench_create_tps", create_limit)
+    figures.note("ratio_create", create / create_limit)
+    figures.note("validate_per_s", validate)
+    figures.note("pgbench_validate_tps", validate_limit)
+    figures.note("ratio_validate", validate / validate_limit)
+    figures.note("hot_validate_per_s", hot)
+    figures.note("hot_account_ratio", hot / validate)
+
+
+async def with_few_clients(world: World, calls: Calls, figures: Figures) -> None:
+    """The same with eight clients, where fewer calls share a commit."""
+    say("Eight clients")
+    create = (await stages.create(world, calls, seconds=2, clients=8)).per_second
+    create_limit = await pgbench.tps(world, "create.sql", clients=8, seconds=2)
+    validate = (await stages.validate(world, calls, seconds=2, clients=8)).per_second
+    validate_limit = await pgbench.tps(world, "validate.sql", clients=8, seconds=2)
+    figures.note("ratio_create_8", create / create_limit)
+    figures.note("ratio_validate_8", validate / validate_limit)
+
+
+async def full_cycles(world: World, calls: Calls, gateway: Gateway, figures: Figures) -> None:
+    """Request, message at the gateway, token, settled – with a worker."""
+    say("Full cycles")
     await stages.drop_backlog(world)
     world.start("worker")
     await stages.cycles(world, calls, gateway, seconds=2)
     done = await stages.cycles(world, calls, gateway, seconds=8)
-    note("cycle_per_s", done.per_second)
-    note("worker_lag_p99_ms", done.worker_lag_p99_ms)
-    note("worker_rss_mb", world.resident_mb("worker"))
-    return {name: round(median(values), 3 if "ratio" in name else 1) for name, values in figures.items()}
+    figures.note("cycle_per_s", done.per_second)
+    figures.note("worker_lag_p99_ms", done.worker_lag_p99_ms)
+    figures.note("worker_rss_mb", world.resident_mb("worker"))
 
 
-async def run(rounds: int, seconds: float) -> dict[str, Any]:
+async def run(rounds: int, seconds: float) -> dict[str, float]:
     """Make a world, measure it, take it down."""
     gateway = Gateway()
     with tempfile.TemporaryDirectory(prefix="aval-bench-") as directory:
+        Path(directory).chmod(0o711)  # so that PostgreSQL's own account, when root runs this, gets to its data
         say("Starting PostgreSQL and a deployment with 1,000 accounts …")
         world = await make_world(Path(directory), await gateway.start())
         try:

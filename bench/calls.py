@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from aval.domain.keyring import Purpose
 from aval.domain.token import Alphabet, TokenSeed, derived_token
-
 from bench.client import request_bytes
 from bench.world import ACCOUNTS, World, account_key
 
@@ -70,7 +69,8 @@ class Calls:
             rows = await connection.fetch(
                 "select o.operation_id, o.account_id, o.details_digest, o.nonce, c.kid from operations o"
                 " join challenges c using (integrator_id, operation_id)"
-                " where o.integrator_id = $1 and c.status = 'pending_2fa_approval' and o.credential_id <> o.integrator_id"
+                " where o.integrator_id = $1 and c.status = 'pending_2fa_approval'"
+                " and o.credential_id <> o.integrator_id"  # not the ones stored for pgbench
                 " and ($2::uuid is null or o.account_id = $2) and c.expires_at > now() + interval '60 seconds'",
                 self._world.integrator_key,
                 None if account is None else account_key(account),

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.errors import Refusal
+from aval.domain.keyring import Keyring
 from aval.domain.pix_key import (
     generated_end_to_end_id,
     is_end_to_end_id,
@@ -94,7 +95,7 @@ class PixTransfers(TransferCalls):
         amount = amount_of(body.transaction_amount, "transaction_amount")
         keyring = self.app.keyring.current()
         account_key = UUID(call.params["account_key"])
-        checked = _checked(body, read=self._read_approver)
+        checked = _checked(body, keyring)
         fingerprint = fingerprint_of(keyring, account_key.bytes, canonical(body, amount))
         payee, refusal = await self._payee(call, checked, account_key)
         approver = checked.approver
@@ -121,9 +122,6 @@ class PixTransfers(TransferCalls):
         )
         return await self.requested(call, request)
 
-    def _read_approver(self, errors: Errors, info: TfaInfo | None) -> Approver | None:
-        return read_tfa_info(errors, info, self.app.keyring.current())
-
     async def _payee(self, call: Call, checked: _Checked, account_key: UUID) -> tuple[Payee | None, Refusal | None]:
         body, target = checked.body, checked.target
         if checked.refusal is not None:
@@ -145,11 +143,11 @@ class PixTransfers(TransferCalls):
         return payee, None
 
 
-def _checked(body: PixTransferBody, *, read: object) -> _Checked:
+def _checked(body: PixTransferBody, keyring: Keyring) -> _Checked:
     errors = Errors()
     request_control_key = errors.uuid(body.request_control_key, "request_control_key")
     body.request_control_key = str(request_control_key)
-    approver = read(errors, body.tfa_info)  # type: ignore[operator]
+    approver = read_tfa_info(errors, body.tfa_info, keyring)
     _check_message(errors, body)
     target = None
     if body.pix_transfer_type == MANUAL:
@@ -193,14 +191,18 @@ def _check_key(errors: Errors, body: PixTransferBody) -> None:
     if body.end_to_end_id is not None:
         body.end_to_end_id = body.end_to_end_id.strip(" ")
     if body.pix_transfer_type in QR_CODES:
-        if body.receiver_conciliation_id is None:
-            errors.add("receiver_conciliation_id", "missing")
-        elif not is_receiver_conciliation_id(body.receiver_conciliation_id.strip(" ")):
-            errors.add("receiver_conciliation_id")
-        else:
-            body.receiver_conciliation_id = body.receiver_conciliation_id.strip(" ")
+        _check_conciliation(errors, body)
     else:
         _refuse_given(errors, body, ("receiver_conciliation_id",))
+
+
+def _check_conciliation(errors: Errors, body: PixTransferBody) -> None:
+    if body.receiver_conciliation_id is None:
+        errors.add("receiver_conciliation_id", "missing")
+        return
+    body.receiver_conciliation_id = body.receiver_conciliation_id.strip(" ")
+    if not is_receiver_conciliation_id(body.receiver_conciliation_id):
+        errors.add("receiver_conciliation_id")
 
 
 def _refusal_of(body: PixTransferBody) -> Refusal | None:

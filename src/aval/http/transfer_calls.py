@@ -1,6 +1,6 @@
 """The calls Pix and TED have in common: from the wire to one operation, and its outcome back onto the wire."""
 
-from typing import Any, ClassVar, assert_never
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -124,7 +124,7 @@ class TransferCalls(TransferReads):
 
     def _confirmed(self, outcome: Confirmed, *, is_resend: bool = False) -> Answer:
         """The answer to a verdict; what was remembered as a rejection shows its snapshot."""
-        family, challenge = self.kind.family, outcome.challenge
+        challenge = outcome.challenge
         match outcome.verdict:
             case Verdict.APPROVED if challenge.status is Status.REJECTED:
                 return _rejected(outcome.transfer, challenge, str(challenge.rejection_reason))
@@ -133,23 +133,12 @@ class TransferCalls(TransferReads):
                 return Answer(status, _short(outcome.transfer, challenge, has_transaction_key=True))
             case Verdict.EXHAUSTED | Verdict.ATTEMPTS_EXCEEDED:
                 return _rejected(outcome.transfer, challenge, "attempts_exceeded", is_resend=is_resend)
-            case Verdict.INCORRECT:
-                return _problem(f"{family}.incorrect_token")
             case Verdict.SUPERSEDED:
-                return _problem(f"{family}.incorrect_token", {"reason": "superseded_token"})
-            case Verdict.INVALID_STATUS | Verdict.WINDOW_OVER:
-                return _problem(f"{family}.invalid_status")
+                return _problem(f"{self.kind.family}.incorrect_token", {"reason": "superseded_token"})
             case Verdict.TOKEN_REFUSED:
                 raise schema_refusal(("token", "not_allowed"))
-            case Verdict.DEVICE_PENDING:
-                return _problem(f"{family}.device_approval_pending")
-            case Verdict.TOKEN_REQUIRED:
-                return _problem(f"{family}.token_required")
-            case Verdict.TOKEN_EXPIRED:
-                return _problem(f"{family}.token_expired")
-            case Verdict.BUDGET_SPENT | Verdict.KEY_UNAVAILABLE:
-                return _problem(f"{family}.error_validating_token")
-        assert_never(outcome.verdict)
+            case verdict:
+                return _problem(f"{self.kind.family}.{_ERRORS[verdict]}")
 
     async def _settled(self, call: Call, outcome: Confirmed) -> Answer:
         """Wait for the rail, then answer what became of it; kept under the Idempotency-Key before it leaves."""
@@ -180,6 +169,18 @@ class TransferCalls(TransferReads):
             return Answer(replay.status, replay.body, {"idempotent-replayed": "true"})
         transfer, challenge = await self.read_operation(call)
         return await self._completed(call, self._confirmed(Confirmed(transfer, challenge, Verdict.APPROVED)))
+
+
+_ERRORS = {
+    Verdict.INCORRECT: "incorrect_token",
+    Verdict.INVALID_STATUS: "invalid_status",
+    Verdict.WINDOW_OVER: "invalid_status",
+    Verdict.DEVICE_PENDING: "device_approval_pending",
+    Verdict.TOKEN_REQUIRED: "token_required",
+    Verdict.TOKEN_EXPIRED: "token_expired",
+    Verdict.BUDGET_SPENT: "error_validating_token",
+    Verdict.KEY_UNAVAILABLE: "error_validating_token",
+}
 
 
 async def _decided(call: Call, work: Any) -> Any:

@@ -45,8 +45,8 @@ with due as (
       from due where (j.integrator_id, j.operation_id, j.item_no) = (due.integrator_id, due.operation_id, due.item_no)
     returning j.*, clock_timestamp() as now
 )
-select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_reference, j.rail_status, j.send_count, j.claim_count,
-       j.fence, j.created_at as approved_at, j.now, i.settlement_mode, i.sync_wait_seconds, i.rail_url,
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_reference, j.rail_status, j.send_count,
+       j.claim_count, j.fence, j.created_at as approved_at, j.now, i.settlement_mode, i.sync_wait_seconds, i.rail_url,
        i.rail_secret_sealed
   from claimed j
   join operations o on o.integrator_id = j.integrator_id and o.operation_id = j.operation_id

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -81,7 +81,7 @@ class Pump(Generic[JobT, DoneT]):
                 await self._recorder.submit(done)
         except (DatabaseUnavailable, LockNotWon):
             _log.warning("result_not_recorded", work=self._work.name)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 – one job never stops the others
             # The job stays leased and comes back; its values could be secret, so only the kind of failure is told.
             _log.error("job_failed", work=self._work.name, failure=type(failure).__name__)
 
