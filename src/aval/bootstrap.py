@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 from aval.channels.closed import ClosedChannel
 from aval.channels.email import SmtpEmail, SmtpSettings
@@ -54,12 +55,6 @@ def open_deployment(default_environment: str | None = None) -> Deployment:
 def deployment_of(settings: Settings) -> Deployment:
     """What commands may reach under these settings."""
 
-    async def serve_api(dsn: str, sockets: Sockets, stop: asyncio.Event) -> None:
-        await _serve_api(settings, dsn, sockets, stop)
-
-    async def work(dsn: str, stop: asyncio.Event) -> None:
-        await _work(settings, dsn, stop)
-
     def environment_with(dsn: str) -> dict[str, str]:
         return child_environment(AVAL_DATABASE_URL=dsn, AVAL_ENV=settings.deployment.environment)
 
@@ -76,8 +71,8 @@ def deployment_of(settings: Settings) -> Deployment:
         api_processes=settings.http.processes,
         shutdown_grace_s=settings.http.shutdown_grace.total_seconds(),
         strangers=unknown_variables(),
-        serve_api=serve_api,
-        run_worker=work,
+        serve_api=partial(_serve_api, settings),
+        run_worker=partial(_work, settings),
         child_environment=environment_with,
     )
 
@@ -121,10 +116,6 @@ async def open_pool(dsn: str, role: str, size: int, stack: AsyncExitStack, *, is
 async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Parts:
     """Everything the handlers of the API may reach."""
     foundation = lay_foundation(settings, stack)
-
-    async def check_target(url: str) -> str | None:
-        return target_problem(url, is_local_allowed=settings.channels.local_targets)
-
     size = settings.database.pool_size
     reading = max(READ_POOL_MIN, size // 4)
     db = await open_pool(dsn, "aval_app_api", reading, stack, is_hot=False)
@@ -142,11 +133,15 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
             operation_waiting_max=settings.http.operation_waiting_max,
         ),
         metrics=HttpMetrics(),
-        check_target=check_target,
+        check_target=partial(_target_problem, settings),
         desk=TransferDesk(desk_db, foundation.keyring, rules_of(settings), _desk_settings(settings)),
         retry=_retry_policy(settings),
         rail_callback_of=callback_of,
     )
+
+
+async def _target_problem(settings: Settings, url: str) -> str | None:
+    return target_problem(url, is_local_allowed=settings.channels.local_targets)
 
 
 def features_of(parts: Parts) -> list[list[Route]]:
