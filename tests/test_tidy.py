@@ -44,7 +44,7 @@ HARNESSES = set(
 NOT_BUILT = set(
     """
     boundary chaos model linear timing corpus randomness budgets messages details leases money
-    funds idempotency sim matrix authenticator device_race recipients uploads tenants pg_catalogue fuzz
+    funds idempotency sim matrix authenticator device_race recipients uploads pg_catalogue fuzz
     hooks targets tamper canaries retention roles rotation storm_messages slow_clients neighbours limits
     fsync_order clocks restore upgrade supply bench gate
     """.split()

@@ -108,6 +108,8 @@ def refusals_of(route: Route) -> Iterator[str]:
     names = [*_EVERY_ROUTE, *_BY_AUDIENCE[route.audience]]
     if _takes_body(route):
         names += _WITH_BODY
+    if route.family == "qit" and any(map(is_key, _PARAMETER.findall(route.path))):
+        names.append("qit.not_found")
     if route.family == "ted":
         names.append("ted.invalid_uuid")
         kinds = {parameter.kind for parameter in route.query}
