@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -116,7 +117,7 @@ async def run(rounds: int, seconds: float) -> dict[str, float]:
     """Make a world, measure it, take it down."""
     gateway = Gateway()
     with tempfile.TemporaryDirectory(prefix="aval-bench-") as directory:
-        Path(directory).chmod(0o711)  # so that PostgreSQL's own account, when root runs this, gets to its data
+        os.chmod(directory, 0o711)  # so that PostgreSQL's own account, when root runs this, gets to its data
         say("Starting PostgreSQL and a deployment with 1,000 accounts …")
         world = await make_world(Path(directory), await gateway.start())
         try:

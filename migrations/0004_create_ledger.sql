@@ -45,3 +45,4 @@ create table settlement_jobs (
     foreign key (integrator_id, operation_id) references operations
 ) with (fillfactor = 70);
 create index settlement_jobs_due on settlement_jobs (due_at) where state = 'ready';
+create index settlement_jobs_parked on settlement_jobs (updated_at) where state = 'parked';

@@ -23,6 +23,7 @@ create table outbox (
     check ((topic = 'token') = (operation_id is not null and generation is not null))
 ) with (fillfactor = 70);
 create index outbox_due on outbox (due_at) where state = 'ready';
+create index outbox_parked on outbox (finished_at) where state = 'parked';
 create index outbox_by_operation on outbox (operation_id) where operation_id is not null;
 
 create table webhook_endpoints (
@@ -76,6 +77,7 @@ create table callbacks (
     foreign key (integrator_id, endpoint_id) references webhook_endpoints
 ) with (fillfactor = 70);
 create index callbacks_due on callbacks (due_at) where status = 'pending';
+create index callbacks_failed on callbacks (updated_at) where status = 'failed';
 
 -- A channel closed by its failure breaker, for all processes.
 create table channel_states (

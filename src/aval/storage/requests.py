@@ -31,7 +31,8 @@ select clock_timestamp() as now,
        co.contact_id, co.masked_destination, co.usable_at,
        coalesce(ch.closed_until > clock_timestamp(), false) and i.mode = 'live' as is_channel_closed
   from unnest($1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::bytea[],
-              $9::text[]) with ordinality as r (integrator_id, credential_id, version, account_id, kind, request_control_key,
+              $9::text[])
+       with ordinality as r (integrator_id, credential_id, version, account_id, kind, request_control_key,
                              end_to_end_id, document_index, method, place)
   join integrators i on i.integrator_id = r.integrator_id
   left join credentials cr on cr.integrator_id = r.integrator_id and cr.credential_id = r.credential_id
@@ -109,8 +110,8 @@ _INSERT = """
 with input as (
     select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[],
                          $8::bytea[], $9::text[], $10::bigint[], $11::bigint[], $12::jsonb[], $13::bytea[],
-                         $14::bytea[], $15::text[], $16::timestamptz[], $17::text[], $18::uuid[], $19::text[], $20::text[], $21::text[],
-                         $22::timestamptz[], $23::timestamptz[], $24::smallint[], $25::smallint[], $26::timestamptz[],
+                         $14::bytea[], $15::text[], $16::timestamptz[], $17::text[], $18::uuid[], $19::text[],
+                         $20::text[], $21::text[], $22::timestamptz[], $23::timestamptz[], $24::smallint[], $25::smallint[], $26::timestamptz[],
                          $27::uuid[])
            as r (integrator_id, operation_id, kind, account_id, approver_id, credential_id, request_control_key,
                  request_fingerprint, end_to_end_id, amount_centavos, fee_centavos, facts, details_digest, nonce,
