@@ -1,0 +1,137 @@
+"""Budgets over evaluated wrong comparisons: windows, their order, and how long to wait (transfers.md §8.3)."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aval.domain.budget import (
+    DAY,
+    FOREVER,
+    MONTH,
+    NO_HISTORY,
+    BudgetFigures,
+    BudgetStop,
+    GuessHistory,
+    WrongComparison,
+    guess_stop,
+    is_approver_digits_spent,
+    is_digits_budget_spent,
+)
+from tests.domain.examples import INSTANT, NOW
+
+FIGURES = BudgetFigures()
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
+
+
+def wrong(*ages: timedelta, is_digits: bool = False, is_fifth: bool = False) -> tuple[WrongComparison, ...]:
+    """Comparisons of these ages, newest first."""
+    return tuple(WrongComparison(NOW - age, is_digits, is_fifth) for age in sorted(ages))
+
+
+def history(*comparisons: WrongComparison, **more: Any) -> GuessHistory:
+    return replace(GuessHistory(tuple(sorted(comparisons, key=lambda one: one.judged_at, reverse=True))), **more)
+
+
+def stop_of(known: GuessHistory) -> BudgetStop | None:
+    return guess_stop(known, FIGURES, NOW)
+
+
+def test_the_figures_are_those_of_the_contract() -> None:
+    assert (FIGURES.approver_wrong_24h_max, FIGURES.approver_wrong_30d_max) == (20, 100)
+    assert (FIGURES.approver_exhausted_24h_max, FIGURES.approver_wrong_in_a_row_max) == (2, 100)
+    assert (FIGURES.approver_digits_wrong_30d_max, FIGURES.integrator_digits_wrong_24h_max) == (8, 24)
+    assert (FIGURES.integrator_wrong_24h_max, FIGURES.platform_wrong_24h_max) == (240, 25_000)
+
+
+def test_nobody_who_guessed_nothing_is_stopped() -> None:
+    assert stop_of(NO_HISTORY) is None
+    assert not is_digits_budget_spent(NO_HISTORY, FIGURES, NOW)
+
+
+@pytest.mark.parametrize(
+    ("ages", "wait"),
+    [
+        ([HOUR] * 19, None),
+        ([HOUR] * 20, DAY - HOUR),
+        ([DAY - INSTANT] * 20, INSTANT),
+        ([DAY] * 20, None),
+        ([SECOND] * 19 + [DAY], None),
+        ([HOUR] * 10 + [2 * HOUR] * 10, DAY - 2 * HOUR),
+        ([HOUR] * 10 + [2 * HOUR] * 11, DAY - 2 * HOUR),
+        ([2 * DAY] * 99, None),
+        ([2 * DAY] * 100, MONTH - 2 * DAY),
+        ([MONTH - INSTANT] * 100, INSTANT),
+        ([MONTH] * 100, None),
+        ([HOUR] * 20 + [2 * DAY] * 80, MONTH - 2 * DAY),  # the longer wait of the two
+    ],
+)
+def test_an_approver_is_locked_until_the_window_has_room(ages: list[timedelta], wait: timedelta | None) -> None:
+    assert stop_of(history(*wrong(*ages))) == (None if wait is None else BudgetStop("approver_locked", wait))
+
+
+@pytest.mark.parametrize(
+    ("ages", "wait"),
+    [
+        ([HOUR], None),
+        ([HOUR, 2 * HOUR], DAY - HOUR),
+        ([HOUR, HOUR + DAY - INSTANT], DAY - HOUR),
+        ([HOUR, HOUR + DAY], None),
+        ([DAY - INSTANT, DAY], INSTANT),
+        ([DAY, DAY + HOUR], None),
+        ([HOUR, 30 * HOUR, 31 * HOUR], None),
+        ([2 * HOUR, 3 * HOUR, 4 * HOUR], DAY - 2 * HOUR),
+    ],
+)
+def test_two_operations_exhausted_within_a_day_lock_for_a_day(ages: list[timedelta], wait: timedelta | None) -> None:
+    known = history(*wrong(*ages, is_fifth=True), *wrong(*[5 * HOUR] * 4))
+    assert stop_of(known) == (None if wait is None else BudgetStop("approver_locked", wait))
+
+
+@pytest.mark.parametrize(("count", "is_locked"), [(99, False), (100, True)])
+def test_a_hundred_in_a_row_lock_until_a_new_contact(count: int, is_locked: bool) -> None:
+    assert stop_of(history(wrong_in_a_row=count)) == (BudgetStop("approver_locked", FOREVER) if is_locked else None)
+
+
+AROUND = [
+    ({"integrator_wrong_24h": 239}, None),
+    ({"integrator_wrong_24h": 240}, BudgetStop("integrator_paused", DAY)),
+    ({"integrator_wrong_24h": 240, "integrator_room_at": NOW + HOUR}, BudgetStop("integrator_paused", HOUR)),
+    ({"integrator_wrong_24h": 240, "integrator_room_at": NOW - HOUR}, BudgetStop("integrator_paused", SECOND)),
+    ({"platform_wrong_24h": 24_999}, None),
+    ({"platform_wrong_24h": 25_000, "platform_room_at": NOW + HOUR}, BudgetStop("platform_paused", HOUR)),
+    ({"integrator_wrong_24h": 240, "platform_wrong_24h": 25_000}, BudgetStop("integrator_paused", DAY)),
+    ({"wrong_in_a_row": 100, "integrator_wrong_24h": 240}, BudgetStop("approver_locked", FOREVER)),
+]
+
+
+@pytest.mark.parametrize(("around", "stop"), AROUND)
+def test_approver_then_integrator_then_platform(around: dict[str, Any], stop: BudgetStop | None) -> None:
+    assert stop_of(history(**around)) == stop
+
+
+@pytest.mark.parametrize(
+    ("ages", "is_digits", "is_spent"),
+    [
+        ([HOUR] * 7, True, False),
+        ([HOUR] * 8, True, True),
+        ([HOUR] * 8, False, False),
+        ([HOUR] * 7 + [MONTH - INSTANT], True, True),
+        ([HOUR] * 7 + [MONTH], True, False),
+    ],
+)
+def test_eight_wrong_digits_tokens_spend_the_approvers_digits(
+    ages: list[timedelta], is_digits: bool, is_spent: bool
+) -> None:
+    known = history(*wrong(*ages, is_digits=is_digits))
+    assert is_approver_digits_spent(known, FIGURES, NOW) is is_spent
+    assert is_digits_budget_spent(known, FIGURES, NOW) is is_spent
+    assert stop_of(known) is None
+
+
+@pytest.mark.parametrize(("count", "is_spent"), [(23, False), (24, True)])
+def test_an_integrators_digits_budget_leaves_live_tokens_alone(count: int, is_spent: bool) -> None:
+    known = history(integrator_digits_wrong_24h=count)
+    assert is_digits_budget_spent(known, FIGURES, NOW) is is_spent
+    assert not is_approver_digits_spent(known, FIGURES, NOW)
