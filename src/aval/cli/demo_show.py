@@ -1,0 +1,95 @@
+"""The demo as a whole: who watches, who plays, and the acts between opening and closing."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from uuid import uuid4
+
+import aiohttp
+
+from aval.cli.admin import command_author
+from aval.cli.demo_calls import Caller, DemoFailed, Receiver, until
+from aval.cli.demo_cast import ACCOUNT_NAME, APPROVER_NAME, INTEGRATOR_NAME, Cast, engage, listen
+from aval.cli.demo_screen import Screen
+from aval.cli.demo_story import Stage, play
+from aval.cli.deployment import Deployment, opened
+from aval.cli.run import answers
+from aval.cli.seed import base_url
+from aval.operations.create_admin_key import create_admin_key
+from aval.operations.revoke_admin_key import revoke_admin_key
+from aval.storage.database import Database
+from aval.storage.ledger import AccountLedger, read_ledger
+
+OPENING = (
+    "A second factor in front of money. What follows is real: PostgreSQL, API and worker run on this machine, "
+    "every line comes from an answer of the API. Nothing leaves this machine."
+)
+CLOSING = (
+    ("make run", "an Aval of your own, which keeps its data"),
+    ("README.md", "the same TED by hand, with curl"),
+    ("docs/guides/integrate.md", "fifteen minutes from nothing to webhooks"),
+    ("docs/architecture.md", "how it works, on one page"),
+)
+
+
+async def show(own: Deployment, dsn: str) -> int:
+    """Play everything; exit code 1 if Aval does not do what the demo tells."""
+    screen, started = Screen(), time.monotonic()
+    screen.opening(OPENING)
+    try:
+        await until("the API answers", partial(_is_up, own))
+        async with _stage(own, dsn, screen) as stage:
+            await play(stage)
+    except DemoFailed as failed:
+        screen.failed(failed.what, failed.seen)
+        return 1
+    screen.closing(f"All of it took {time.monotonic() - started:.0f} seconds.", CLOSING)
+    return 0
+
+
+async def _is_up(own: Deployment) -> bool | None:
+    return await answers(own.host, own.port) or None
+
+
+@asynccontextmanager
+async def _stage(own: Deployment, dsn: str, screen: Screen) -> AsyncIterator[Stage]:
+    url = base_url(own.host, own.port)
+    async with (
+        opened(dsn, "aval_app_api") as db,
+        opened(dsn, "aval_readonly") as reader,
+        Receiver() as receiver,
+        aiohttp.ClientSession() as session,
+        _admin_key(own, db) as admin_key,
+    ):
+        screen.fact(f"The API answers on [bold]{url}[/], a worker is at work.")
+        cast = await engage(Caller(session, url, admin_key))
+        caller = Caller(session, url, cast.api_key)
+        await listen(caller, receiver)
+        screen.fact(
+            f"[bold]{INTEGRATOR_NAME}[/] may call; [bold]{ACCOUNT_NAME}[/] has an account there, and "
+            f"[bold]{APPROVER_NAME}[/] approves for it."
+        )
+
+        async def ledger() -> AccountLedger:
+            return await _ledger(reader, cast)
+
+        yield Stage(screen, caller, receiver, cast, ledger)
+
+
+@asynccontextmanager
+async def _admin_key(own: Deployment, db: Database) -> AsyncIterator[str]:
+    """Lend an admin key that is revoked afterwards."""
+    name = f"demo {uuid4()}"
+    _, secret = await create_admin_key(db, name=name, keyring=own.keyring(), author=command_author())
+    try:
+        yield secret
+    finally:
+        await revoke_admin_key(db, name=name, author=command_author())
+
+
+async def _ledger(reader: Database, cast: Cast) -> AccountLedger:
+    async with reader.connection() as connection:
+        found = await read_ledger(connection, cast.integrator_key, cast.account_key)
+    assert found is not None
+    return found
