@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -212,6 +213,23 @@ async def test_a_connection_lost_before_commit_kept_nothing(things: Database, em
             await end_session_of(connection, empty_dsn)
     assert not isinstance(failure.value, OutcomeUnknown)
     assert await ids(things) == [1, 2]
+
+
+async def test_a_farewell_between_two_statements_is_a_lost_connection(empty_dsn: str) -> None:
+    lonely = await Database.open(empty_dsn, pool_size=1)
+    fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to unexpected postmaster exit\0\0"
+    farewell = b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+    for lend, lost in ((lonely.connection, OutcomeUnknown), (lonely.transaction, DatabaseUnavailable)):
+        with pytest.raises(DatabaseUnavailable) as failure:
+            async with lend() as connection:
+                await connection.execute("select 1")
+                driver: Any = connection
+                driver._con._protocol.data_received(farewell)
+                await connection.fetchval("select 1")
+        assert type(failure.value) is lost
+        async with lonely.connection() as connection:
+            assert await connection.fetchval("select 1") == 1
+    await lonely.close()
 
 
 async def end_session_of(connection: Connection, dsn: str) -> None:

@@ -51,7 +51,9 @@ _LOST = (
     _driver.InsufficientResourcesError,
     _driver.IdleInTransactionSessionTimeoutError,
     _driver.ReadOnlySQLTransactionError,  # a server that was demoted to standby under us
+    _driver.InternalClientError,  # the farewell of a dying server came between two statements
 )
+_FAILED = (_driver.PostgresError, _driver.InterfaceError, _driver.InternalClientError, OSError)
 
 
 class DatabaseUnavailable(Exception):
@@ -177,14 +179,14 @@ class Database:
             lent = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         except _driver.ClientConfigurationError:
             raise
-        except (_driver.PostgresError, _driver.InterfaceError, OSError) as error:
+        except _FAILED as error:
             raise DatabaseUnavailable from error
         try:
             yield cast(Connection, lent)
         finally:
             try:
                 await self._pool.release(lent, timeout=GIVE_BACK_TIMEOUT_S)
-            except (_driver.PostgresError, _driver.InterfaceError, OSError):
+            except _FAILED:
                 _drop(lent)
 
 
@@ -208,6 +210,8 @@ def _translated(connection: Connection, lost: type[DatabaseUnavailable]) -> Iter
     except _driver.LockNotAvailableError as error:
         raise LockNotWon from error
     except _LOST as error:
+        if isinstance(error, _driver.InternalClientError):
+            _drop(connection)  # the driver will not notice by itself before the farewell's connection ends
         raise lost from error
     except _driver.InterfaceError as error:
         if _is_gone(connection):
@@ -235,7 +239,7 @@ async def _roll_back(connection: Connection, error: BaseException) -> None:
     try:
         async with asyncio.timeout(GIVE_BACK_TIMEOUT_S):
             await connection.execute("rollback")
-    except (_driver.PostgresError, _driver.InterfaceError, OSError):
+    except _FAILED:
         _drop(connection)
 
 
