@@ -214,9 +214,9 @@ async def _decide_approved(connection: Connection, cases: Sequence[_Case], holid
 
 async def _spent(
     connection: Connection, cases: Sequence[_Case], facts: Sequence[ApprovalFacts]
-) -> dict[tuple[UUID, Kind], Brl]:
+) -> dict[SpentQuestion, Brl]:
     questions = [
-        SpentQuestion(case.transfer.integrator_key, case.transfer.account_key, case.transfer.kind)
+        _sum_of(case.transfer)
         for case, known in zip(cases, facts, strict=True)
         if known.limits.has_sums
     ]
@@ -224,10 +224,10 @@ async def _spent(
 
 
 def _approval(
-    case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: dict[tuple[UUID, Kind], Brl]
+    case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: dict[SpentQuestion, Brl]
 ) -> Decision:
     transfer = case.transfer
-    family = (transfer.account_key, transfer.kind)
+    family = _sum_of(transfer)
     rejection = rejection_of(
         facts, transfer.kind, case.before.method, transfer.amount, case.facts.now, spent.get(family)
     )
@@ -240,6 +240,10 @@ def _approval(
     if family in spent:
         spent[family] += transfer.amount
     return _decision(case, Status.PENDING)
+
+
+def _sum_of(transfer: Transfer) -> SpentQuestion:
+    return SpentQuestion(transfer.integrator_key, transfer.account_key, transfer.kind)
 
 
 def _account_of(transfer: Transfer) -> tuple[UUID, UUID]:

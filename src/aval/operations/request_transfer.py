@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from uuid import UUID
 
-from aval.domain.approval import ApprovalFacts
 from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
@@ -69,22 +68,16 @@ async def request_transfers(
 
 async def _read_facts(connection: Connection, requests: Sequence[TransferRequest], rules: Rules) -> list[RequestFacts]:
     facts = await read_request_facts(connection, requests, holidays=rules.holidays)
-    questions = [
-        SpentQuestion(request.principal.integrator.key, request.account_key, request.kind)
-        for request, known in zip(requests, facts, strict=True)
+    questions = {
+        place: SpentQuestion(request.principal.integrator.key, request.account_key, request.kind)
+        for place, (request, known) in enumerate(zip(requests, facts, strict=True))
         if known.approval.limits.has_sums
-    ]
+    }
     if questions:
-        spent = await read_spent(connection, questions, facts[0].now)
-        facts = [
-            replace(known, approval=_with_spent(known.approval, spent.get((request.account_key, request.kind))))
-            for request, known in zip(requests, facts, strict=True)
-        ]
+        spent = await read_spent(connection, list(questions.values()), facts[0].now)
+        for place, question in questions.items():
+            facts[place] = replace(facts[place], approval=replace(facts[place].approval, spent=spent[question]))
     return await _with_budgets(connection, requests, facts, rules.figures)
-
-
-def _with_spent(approval: ApprovalFacts, spent: Brl | None) -> ApprovalFacts:
-    return approval if spent is None else replace(approval, spent=spent)
 
 
 async def _with_budgets(

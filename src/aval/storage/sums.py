@@ -19,7 +19,7 @@ select r.integrator_id, r.account_id, r.kind, coalesce((
          from operations o
          join challenges c on c.integrator_id = o.integrator_id and c.operation_id = o.operation_id
         where o.integrator_id = r.integrator_id and o.account_id = r.account_id and o.kind = r.kind
-          and o.created_at >= $4 - interval '1 day' and c.consumed_at >= $4 and c.consumed_at < $5
+          and o.created_at >= $4::timestamptz - interval '1 day' and c.consumed_at >= $4 and c.consumed_at < $5
           and c.status in ('pending', 'sent')), 0)::bigint as spent
   from unnest($1::uuid[], $2::uuid[], $3::text[]) as r (integrator_id, account_id, kind)
 """
@@ -35,12 +35,14 @@ class SpentQuestion(NamedTuple):
 
 async def read_spent(
     connection: Connection, questions: Sequence[SpentQuestion], now: datetime
-) -> Mapping[tuple[UUID, Kind], Brl]:
-    """Amounts approved in the window `now` lies in and not rejected later, by account and kind.
+) -> Mapping[SpentQuestion, Brl]:
+    """Amounts approved in the window `now` lies in and not rejected later; an account's key is its integrator's own.
 
     The caller holds the lock of the accounts when the sum decides money (promises.md D13). An approval comes at most
     a day after its request, the longest approval window, so older requests need not be read.
     """
     window = limit_window(now)
     rows = await connection.fetch(_SPENT, *columns(questions), window.start_at, window.end_at)
-    return {(row["account_id"], Kind(row["kind"])): Brl(row["spent"]) for row in rows}
+    return {
+        SpentQuestion(row["integrator_id"], row["account_id"], Kind(row["kind"])): Brl(row["spent"]) for row in rows
+    }
