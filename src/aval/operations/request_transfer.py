@@ -9,7 +9,6 @@ from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
-from aval.domain.money import Brl
 from aval.domain.principal import Integrator, PrincipalStale
 from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_challenge, is_twin, refuse
 from aval.domain.transfer import Method, Transfer, details_digest_of

@@ -221,7 +221,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class BudgetSettings:
-    """Guessing and message budgets"""
+    """Guessing budgets"""
 
     approver_wrong_24h_max: int = kinds.count(
         "AVAL_APPROVER_WRONG_24H_MAX", "20", "Wrong tokens of an approver in 24 h."
@@ -236,11 +236,8 @@ class BudgetSettings:
     integrator_wrong_24h_max: int = kinds.count(
         "AVAL_INTEGRATOR_WRONG_24H_MAX", "240", "Wrong 32-symbol tokens of an integrator in 24 h."
     )
-    platform_wrong_24h_alarm: int = kinds.count(
-        "AVAL_PLATFORM_WRONG_24H_ALARM", "12000", "The deployment's, that alarm."
-    )
     platform_wrong_24h_max: int = kinds.count(
-        "AVAL_PLATFORM_WRONG_24H_MAX", "25000", "The deployment's, that pause it."
+        "AVAL_PLATFORM_WRONG_24H_MAX", "25000", "Wrong tokens of the deployment in 24 h, that pause it."
     )
     approver_digits_wrong_30d_max: int = kinds.count(
         "AVAL_APPROVER_DIGITS_WRONG_30D_MAX", "8", "Wrong digits tokens of an approver in 30 days, then overflow."
@@ -248,17 +245,6 @@ class BudgetSettings:
     integrator_digits_wrong_24h_max: int = kinds.count(
         "AVAL_INTEGRATOR_DIGITS_WRONG_24H_MAX", "24", "Wrong digits tokens of an integrator in 24 h, then overflow."
     )
-    digits_overflow: str = kinds.choice(
-        "AVAL_DIGITS_OVERFLOW", "crockford32", ["crockford32", "refuse"], "What follows a spent digits budget."
-    )
-    unanswered_10min_max: int = kinds.count(
-        "AVAL_UNANSWERED_10MIN_MAX", "6", "Unanswered messages to an approver in 10 min."
-    )
-    unanswered_24h_max: int = kinds.count(
-        "AVAL_UNANSWERED_24H_MAX", "20", "Unanswered messages to an approver in 24 h."
-    )
-    messages_24h_max: int = kinds.count("AVAL_MESSAGES_24H_MAX", "200", "Messages to an approver in 24 h.")
-    pending_operations_max: int = kinds.count("AVAL_PENDING_OPERATIONS_MAX", "10", "Pending operations of an approver.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,9 @@ with due as (
 )
 select m.integrator_id as of_integrator, m.message_id, m.topic, m.channel, m.generation as message_generation,
        m.payload, m.correlation_id as message_correlation_id, m.claim_count, m.fence,
-       m.contact_id as message_contact_id, clock_timestamp() as now, k.destination_sealed, p.name as approver_name, i.name as integrator_name, i.locale,
-       i.mode, i.fixed_token, a.account_number, a.account_digit, {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}
+       m.contact_id as message_contact_id, clock_timestamp() as now, k.destination_sealed, p.name as approver_name,
+       i.name as integrator_name, i.locale, i.mode, i.fixed_token, a.account_number, a.account_digit,
+       {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}
   from claimed m
   join integrators i on i.integrator_id = m.integrator_id
   join contacts k on k.integrator_id = m.integrator_id and k.contact_id = m.contact_id

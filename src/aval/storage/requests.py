@@ -111,8 +111,8 @@ with input as (
     select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[],
                          $8::bytea[], $9::text[], $10::bigint[], $11::bigint[], $12::jsonb[], $13::bytea[],
                          $14::bytea[], $15::text[], $16::timestamptz[], $17::text[], $18::uuid[], $19::text[],
-                         $20::text[], $21::text[], $22::timestamptz[], $23::timestamptz[], $24::smallint[], $25::smallint[], $26::timestamptz[],
-                         $27::uuid[])
+                         $20::text[], $21::text[], $22::timestamptz[], $23::timestamptz[], $24::smallint[],
+                         $25::smallint[], $26::timestamptz[], $27::uuid[])
            as r (integrator_id, operation_id, kind, account_id, approver_id, credential_id, request_control_key,
                  request_fingerprint, end_to_end_id, amount_centavos, fee_centavos, facts, details_digest, nonce,
                  correlation_id, created_at, method, contact_id, masked_destination, kid, alphabets, expires_at,
