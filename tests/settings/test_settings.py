@@ -29,7 +29,8 @@ def test_defaults_are_those_of_the_documents() -> None:
         100,
         100,
     )
-    assert (budgets.unanswered_10min_max, budgets.unanswered_24h_max, budgets.messages_24h_max) == (6, 20, 200)
+    assert (budgets.integrator_wrong_24h_max, budgets.platform_wrong_24h_max) == (240, 25_000)
+    assert (budgets.approver_digits_wrong_30d_max, budgets.integrator_digits_wrong_24h_max) == (8, 24)
     assert not settings.channels.local_targets
 
 
