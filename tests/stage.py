@@ -37,7 +37,7 @@ FEATURES = ("pix", "ted", "admin", "webhooks", "sandbox", "rail")
 PACE = Pace(batch_size=64, jobs_max=128, poll=timedelta(milliseconds=10))
 RETRY = RetryPolicy(gaps=(timedelta(milliseconds=100),), tries_max=5, lease=timedelta(seconds=30))
 WEBHOOK_GAPS_S = (60, 300, 900, 3_600, 10_800, 21_600, 43_200)
-WEBHOOKS = WebhookPolicy(gaps=tuple(map(lambda s: timedelta(seconds=s), WEBHOOK_GAPS_S)), timeout=timedelta(seconds=1))
+WEBHOOKS = WebhookPolicy(gaps=tuple(timedelta(seconds=s) for s in WEBHOOK_GAPS_S), timeout=timedelta(seconds=1))
 BREAKER = BreakerPolicy(failures_max=3, pause=timedelta(seconds=60))
 PATIENCE_S = 20
 PENDING = ("pending_2fa_approval", None)

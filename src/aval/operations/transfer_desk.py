@@ -1,6 +1,8 @@
 """Where transfer calls of one API process come together: requests and confirmations wait here for their batch."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -16,6 +18,7 @@ from aval.operations.coalesce import Coalescer, Postponed
 from aval.operations.confirm_transfer import ConfirmCall, Confirmed, Outcome, Replay, confirm_transfers
 from aval.operations.request_transfer import Requested, Rules, request_transfers
 from aval.operations.resend_token import ResendCall, resend_token
+from aval.storage.challenges import OperationId, Question
 from aval.storage.database import Database
 
 BUSY_RETRY_SECONDS = 1
@@ -47,6 +50,7 @@ class TransferDesk:
         self._rules = rules
         self._waiting_max = settings.operation_waiting_max
         self._watch = SettlementWatch(db)
+        self._alone: Counter[OperationId] = Counter()  # resends and cancels under way
         self._requests: Coalescer[TransferRequest, Requested] = Coalescer(
             self._run_requests,
             key_of=lambda request: request.identity,
@@ -66,18 +70,37 @@ class TransferDesk:
 
     async def confirm(self, call: ConfirmCall) -> Outcome:
         """Judge a token; raises Refusal, PrincipalStale, LockNotWon."""
-        integrator = call.question.principal.integrator
-        if integrator.budgets and self._confirmations.waiting_on(call.operation) >= self._waiting_max:
-            raise busy_refusal()
+        self._refuse_busy(call.question)
         return await self._confirmations.submit(call)
 
     async def resend(self, call: ResendCall) -> Confirmed | Replay:
         """Issue the next token; raises Refusal, LockNotWon."""
-        return await resend_token(self._db, call=call, rules=self._rules)
+        with self._counted(call.question):
+            return await resend_token(self._db, call=call, rules=self._rules)
 
     async def cancel(self, call: CancelCall) -> Confirmed | Replay:
         """Cancel what waits for approval; raises Refusal, LockNotWon."""
-        return await cancel_transfer(self._db, call=call)
+        with self._counted(call.question):
+            return await cancel_transfer(self._db, call=call)
+
+    @contextmanager
+    def _counted(self, question: Question) -> Iterator[None]:
+        """A call outside of the batches holds a connection while it waits for its operation."""
+        self._refuse_busy(question)
+        operation = (question.principal.integrator.key, question.operation_key)
+        self._alone[operation] += 1
+        try:
+            yield
+        finally:
+            self._alone[operation] -= 1
+            if not self._alone[operation]:
+                del self._alone[operation]
+
+    def _refuse_busy(self, question: Question) -> None:
+        operation = (question.principal.integrator.key, question.operation_key)
+        waiting = self._confirmations.waiting_on(operation) + self._alone.get(operation, 0)
+        if question.principal.integrator.budgets and waiting >= self._waiting_max:
+            raise busy_refusal()
 
     async def settled(self, integrator_key: UUID, operation_key: UUID, *, at_most: timedelta) -> Challenge | None:
         """Wait until the rail has answered; None if it takes longer."""
