@@ -37,7 +37,9 @@ select r.integrator_id, r.approver_id,
 # Windows of promises.md §7: 240 wrong 32-symbol and 24 wrong digits tokens an integrator, 25,000 the deployment.
 _AROUND = """
 select integrator_id, count(*) filter (where alphabet = 'crockford32') as wrong,
-       count(*) filter (where alphabet = 'digits') as wrong_digits, min(judged_at) as earliest
+       count(*) filter (where alphabet = 'digits') as wrong_digits,
+       min(judged_at) filter (where alphabet = 'crockford32') + interval '24 hours' as room_at,
+       min(judged_at) + interval '24 hours' as platform_room_at
   from comparisons
  where verdict <> 'right' and is_budgeted and judged_at > clock_timestamp() - interval '24 hours'
  group by integrator_id
@@ -66,8 +68,8 @@ async def read_guess_histories(
             integrator_wrong_24h=around[integrator]["wrong"] if integrator in around else 0,
             integrator_digits_wrong_24h=around[integrator]["wrong_digits"] if integrator in around else 0,
             platform_wrong_24h=platform,
-            integrator_room_at=around[integrator]["earliest"] if integrator in around else None,
-            platform_room_at=min((row["earliest"] for row in around.values()), default=None),
+            integrator_room_at=around[integrator]["room_at"] if integrator in around else None,
+            platform_room_at=min((row["platform_room_at"] for row in around.values()), default=None),
         )
         for (integrator, approver), comparisons in wrong.items()
     }
