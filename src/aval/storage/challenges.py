@@ -19,8 +19,9 @@ OperationId = tuple[UUID, UUID]
 
 _LOCK = f"""
 select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}
-  from challenges c join operations o on o.integrator_id = c.integrator_id and o.operation_id = c.operation_id
- where (c.integrator_id, c.operation_id) in (select * from unnest($1::uuid[], $2::uuid[]))
+  from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
+  join challenges c on c.integrator_id = r.integrator_id and c.operation_id = r.operation_id
+  join operations o on o.integrator_id = r.integrator_id and o.operation_id = r.operation_id
  order by c.integrator_id, c.operation_id
    for no key update of c
 """

@@ -32,7 +32,13 @@ SESSION_SETTINGS = {
 
 # For connections that run hot statements only: look-ups by key, whose plans must not depend on how young a table is.
 # A generic plan made while a table is nearly empty scans it, and stays until ANALYZE: 5 times slower (docs/adr/0017).
-LOOKUP_SETTINGS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+# Joins run in the order they are written: from the keys that were asked for to the rows they name.
+LOOKUP_SETTINGS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "join_collapse_limit": "1",
+}
 
 Row = asyncpg.Record
 PostgresError = _driver.PostgresError

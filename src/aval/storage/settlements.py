@@ -107,9 +107,9 @@ class LockedJob:
 
 
 _LOCK_OPERATIONS = """
-select 1 from challenges c
- where (c.integrator_id, c.operation_id) in (select * from unnest($1::uuid[], $2::uuid[]))
- order by c.integrator_id, c.operation_id for no key update
+select 1 from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
+  join challenges c on c.integrator_id = r.integrator_id and c.operation_id = r.operation_id
+ order by c.integrator_id, c.operation_id for no key update of c
 """
 _LOCK_JOBS = f"""
 select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.state,
@@ -196,9 +196,9 @@ with input as (
 select count(*) from moved
 """
 _LOCK_ACCOUNTS = """
-select 1 from accounts a
- where (a.integrator_id, a.account_id) in (select * from unnest($1::uuid[], $2::uuid[]))
- order by a.integrator_id, a.account_id for no key update
+select 1 from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, account_id)
+  join accounts a on a.integrator_id = r.integrator_id and a.account_id = r.account_id
+ order by a.integrator_id, a.account_id for no key update of a
 """
 
 

@@ -1,0 +1,79 @@
+"""Hot statements find their rows by key, however few rows the tables hold (docs/adr/0017)."""
+
+import re
+
+import pytest
+
+from aval.storage import callbacks, challenges, messages, requests, settlements
+from aval.storage.database import Connection, Database
+from tests.factories import make_party
+
+HOT = {
+    "request facts": requests._READ_FACTS,
+    "lock operations": challenges._LOCK,
+    "lock one operation": challenges._LOCK_ONE,
+    "call facts": challenges._READ_FACTS,
+    "lock accounts": challenges._LOCK_ACCOUNTS,
+    "write decisions": challenges._WRITE,
+    "lock settlements": settlements._LOCK_JOBS,
+    "write settlements": settlements._WRITE_MOVES,
+    "finish messages": messages._FINISH,
+    "finish webhooks": callbacks._FINISH,
+}
+FOREIGN_KEY_CHECKS = {
+    f"a row of {table}": f"select 1 from only {table} x where integrator_id = $1 and {key} = $2 for key share of x"
+    for table, key in (
+        ("accounts", "account_id"),
+        ("approvers", "approver_id"),
+        ("contacts", "contact_id"),
+        ("operations", "operation_id"),
+        ("webhook_endpoints", "endpoint_id"),
+    )
+}
+LARGE = ("operations", "challenges", "comparisons", "ledger_entries", "settlement_jobs", "outbox", "accounts")
+
+
+async def generic_plan(connection: Connection, statement: str) -> list[str]:
+    arguments = ", ".join(["null"] * max(map(int, re.findall(r"\$(\d+)", statement))))
+    await connection.execute("set plan_cache_mode = force_generic_plan")
+    await connection.execute(f"prepare judged as {statement}")
+    rows = await connection.fetch(f"explain execute judged({arguments})")
+    await connection.execute("deallocate judged")
+    return [row[0] for row in rows]
+
+
+def scans_without_a_key(plan: list[str]) -> list[str]:
+    """Scans of large tables that read more than one key's rows: all of them, or a whole tenant."""
+    found = []
+    for line, following in zip(plan, [*plan[1:], ""], strict=True):
+        scan = re.search(r"(Seq Scan|Index (?:Only )?Scan using \w+) on (\w+)", line)
+        if scan is None or scan[2] not in LARGE:
+            continue
+        condition = following.strip().removeprefix("Index Cond: ")
+        columns = set(re.findall(r"\(?(?:\w+\.)?(\w+) = ", condition))
+        if scan[1] == "Seq Scan" or columns <= {"integrator_id"}:
+            found.append(f"{line.strip()} / {condition}")
+    return found
+
+
+@pytest.fixture
+async def hot(dsn: str, db: Database) -> Database:
+    await make_party(db)
+    return await Database.open(dsn, pool_size=1, is_hot=True)
+
+
+async def test_hot_statements_name_a_row_by_its_whole_key_on_a_nearly_empty_database(hot: Database) -> None:
+    async with hot.connection() as connection:
+        judged = {
+            name: scans_without_a_key(await generic_plan(connection, statement))
+            for name, statement in (HOT | FOREIGN_KEY_CHECKS).items()
+        }
+    await hot.close()
+    assert {name: scans for name, scans in judged.items() if scans} == {}
+
+
+async def test_a_scan_of_a_tenant_is_seen(hot: Database) -> None:
+    async with hot.connection() as connection:
+        plan = await generic_plan(connection, "select 1 from operations where integrator_id = $1 and kind = $2")
+    await hot.close()
+    assert scans_without_a_key(plan)
