@@ -1,12 +1,18 @@
 """Transfers tests start from, made through the API itself."""
 
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from aval.domain.calendar import wire_datetime
 from aval.http import pix
 from aval.http.app import build_app
+from aval.operations.settle_transfer import ask_rail, record_answers
 from aval.storage.database import Database
-from tests.factories import Client, Party, make_parts
+from aval.storage.settlements import claim_settlements
+from tests.factories import Client, Party, Reply, SandboxRails, make_keyring, make_parts
+from tests.world import RETRY, World, ted_body
 
 
 async def make_pix(db: Database, party: Party, **change: Any) -> UUID:
@@ -16,3 +22,78 @@ async def make_pix(db: Database, party: Party, **change: Any) -> UUID:
     answer = await call("POST", f"/account/{party.account.key}/pix_transfer", party.pix(**change))
     assert answer.status == 202, answer.body
     return UUID(answer.json["pix_transfer_key"])
+
+
+@dataclass(frozen=True)
+class Wire:
+    """The calls of one kind of transfer, as one party makes them."""
+
+    world: World
+    party: Party
+    kind: str  # pix_transfer, ted
+
+    @property
+    def base(self) -> str:
+        """The path of the kind on the party's account."""
+        return f"/account/{self.party.account.key}/{self.kind}"
+
+    async def call(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
+        """Call with the party's API key."""
+        return await self.world.call(method, path, body, key=self.party.api_key, **more)
+
+    def body(self, **change: Any) -> dict[str, Any]:
+        """A request of the kind; a change to None takes the member out."""
+        made = self.party.pix(**change) if self.kind == "pix_transfer" else ted_body(self.party, **change)
+        return {name: value for name, value in made.items() if value is not None}
+
+    async def create(self, **change: Any) -> Reply:
+        """POST."""
+        return await self.call("POST", self.base, self.body(**change))
+
+    async def new(self, **change: Any) -> UUID:
+        """The key of a new operation."""
+        return await self.world.request(self.party, self.kind, **change)
+
+    async def validate(self, key: UUID, token: Any, **headers: str) -> Reply:
+        """PUT …/validate_token with a token, or with another body."""
+        return await self.world.validate(self.party, self.kind, key, token, **headers)
+
+    async def approve(self, key: UUID, **headers: str) -> Reply:
+        """PUT …/validate_token with the live token."""
+        return await self.validate(key, await self.world.token(self.party, key), **headers)
+
+    async def resend(self, key: UUID, body: Any = None, **headers: str) -> Reply:
+        """PATCH …/resend_token."""
+        return await self.call("PATCH", f"{self.base}/{key}/resend_token", body, **headers)
+
+    async def cancel(self, key: UUID, body: Any = None, **headers: str) -> Reply:
+        """PATCH …/cancel."""
+        return await self.call("PATCH", f"{self.base}/{key}/cancel", body, **headers)
+
+    async def read(self, key: UUID, direction: str = "outgoing") -> Reply:
+        """GET one."""
+        return await self.call("GET", f"{self.base}/{key}/{direction}")
+
+    async def listed(self, query: str = "") -> Reply:
+        """GET the list."""
+        return await self.call("GET", f"{self.base}s{query}")
+
+    async def exhaust(self, key: UUID) -> list[Reply]:
+        """Five wrong tokens."""
+        wrong = "000000" if await self.world.token(self.party, key) != "000000" else "000001"
+        return [await self.validate(key, wrong) for _ in range(5)]
+
+
+async def settle(world: World) -> None:
+    """Do what a worker does with every settlement that is due."""
+    async with world.db.connection() as connection:
+        jobs = await claim_settlements(connection, most=100, lease=RETRY.lease)
+    for job in jobs:
+        said = await ask_rail(world.db, job=job, rails=SandboxRails(), keyring=make_keyring(), policy=RETRY)
+        assert said is not None
+        await record_answers(world.db, answers=[said], policy=RETRY)
+
+
+def later(at: str, **duration: int) -> str:
+    """A time on the wire that much later."""
+    return wire_datetime(datetime.fromisoformat(at) + timedelta(**duration))

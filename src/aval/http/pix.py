@@ -140,7 +140,7 @@ class PixTransfers(TransferCalls):
         )
         if payee is None:
             return None, Refusal("pix.invalid_pix_key", extra_fields={"reason": "not_found"})
-        return payee, None
+        return payee, None if is_end_to_end_id(body.end_to_end_id or "") else Refusal("pix.invalid_end_to_end_id")
 
 
 def _checked(body: PixTransferBody, keyring: Keyring) -> _Checked:
@@ -160,7 +160,7 @@ def _checked(body: PixTransferBody, keyring: Keyring) -> _Checked:
         _refuse_given(errors, body, ("target_account",))
         _check_key(errors, body)
     errors.raise_any()
-    refusal = missing_tfa_info(Kind.PIX_TRANSFER) if approver is None else _refusal_of(body)
+    refusal = missing_tfa_info(Kind.PIX_TRANSFER) if approver is None else _refused_key(body)
     return _Checked(body, request_control_key, approver, target, refusal)
 
 
@@ -189,7 +189,9 @@ def _check_key(errors: Errors, body: PixTransferBody) -> None:
             errors.add("target_pix_key")
         body.target_pix_key = text
     if body.end_to_end_id is not None:
-        body.end_to_end_id = body.end_to_end_id.strip(" ")
+        body.end_to_end_id = clean(body.end_to_end_id)
+        if body.end_to_end_id is None:
+            errors.add("end_to_end_id")
     if body.pix_transfer_type in QR_CODES:
         _check_conciliation(errors, body)
     else:
@@ -205,13 +207,13 @@ def _check_conciliation(errors: Errors, body: PixTransferBody) -> None:
         errors.add("receiver_conciliation_id")
 
 
-def _refusal_of(body: PixTransferBody) -> Refusal | None:
-    """A Pix key or end_to_end_id of no valid form: codes of their own, told after the account's checks."""
+def _refused_key(body: PixTransferBody) -> Refusal | None:
+    """A Pix key of no valid form: a code of its own, told after the account's checks."""
     if body.pix_transfer_type == MANUAL:
         return None
-    assert body.target_pix_key is not None and body.end_to_end_id is not None
+    assert body.target_pix_key is not None
     key = pix_key_of(body.target_pix_key)
     if key is None:
         return Refusal("pix.invalid_pix_key", extra_fields={"reason": "format"})
     body.target_pix_key = key.text
-    return None if is_end_to_end_id(body.end_to_end_id) else Refusal("pix.invalid_end_to_end_id")
+    return None

@@ -44,7 +44,7 @@ class TransferCalls(TransferReads):
         """Hand a checked request over and answer 202; a repeat says so in a header."""
         made = await _decided(call, self.desk.request(request))
         headers = {"idempotent-replayed": "true"} if made.is_replay else {}
-        return Answer(202, msgspec.json.encode(transfer_view(made.transfer, made.challenge)), headers)
+        return Answer(202, _short(made.transfer, made.challenge, has_transaction_key=True), headers)
 
     async def validate(self, call: Call) -> Answer:
         """PUT …/validate_token."""
