@@ -1,0 +1,1 @@
+"""The parts of the chaos harness (tests/proof/chaos.py): integrators with cores, load, faults, watch and judgement."""

@@ -1,0 +1,280 @@
+"""Callers: they request transfers, race right and wrong tokens for each, and remember every answer they got."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+from uuid import UUID, uuid4
+
+from aval.storage.database import DatabaseUnavailable
+from tests.chaos.parties import Integrator
+from tests.factories import Reply
+from tests.proof.deployment import AvalProcess, RunningAval, live_tokens
+
+TRIES_MAX = 40
+PAUSE_S = 0.25
+# Weights of the centavos that tell the core what to do (transfers.md §10); not 97, of which nothing ever ends.
+CENTAVOS = {"01": 70, "91": 4, "92": 4, "93": 4, "94": 1, "95": 4, "96": 1, "98": 5, "99": 4}
+NO_HEADERS: Mapping[str, str] = {}
+SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Outcome(Enum):
+    """What a token call came to, as its caller knows."""
+
+    APPROVED = "approved"  # also when the rail has refused it meanwhile
+    INCORRECT = "incorrect"
+    EXCEEDED = "exceeded"
+    INVALID_STATUS = "invalid_status"
+    NOTHING = "nothing"  # told that nothing was evaluated, or not even sent
+    UNKNOWN = "unknown"  # no answer, or one that says the state may have changed
+
+
+_BY_CODE = {
+    **dict.fromkeys(("PXT000173", "TED000084"), Outcome.INCORRECT),
+    **dict.fromkeys(("PXT000171", "TED000082"), Outcome.EXCEEDED),
+    **dict.fromkeys(("PXT000175", "TED000086"), Outcome.INVALID_STATUS),
+    **dict.fromkeys(("PXT000132", "PXT000919", "TED000006", "TED000919"), Outcome.APPROVED),
+    **dict.fromkeys(("QIT000943", "QIT000944"), Outcome.NOTHING),
+    "QIT000500": Outcome.UNKNOWN,
+}
+_REPEATED_ALIKE = frozenset({Outcome.APPROVED, Outcome.INCORRECT, Outcome.EXCEEDED})
+
+
+@dataclass(slots=True)
+class Timed:
+    """One HTTP exchange: when, with which process, and how it ended (no status: no answer)."""
+
+    api: AvalProcess
+    started_at: float
+    ended_at: float
+    status: int | None
+    code: str | None
+    retry_after: str | None
+
+
+@dataclass(slots=True)
+class TokenCall:
+    """One validate_token call of an integrator, repeated under its Idempotency-Key if it has one."""
+
+    is_right: bool
+    idempotency_key: str | None
+    outcome: Outcome = Outcome.NOTHING
+    is_unsure: bool = False  # some try of it may have been evaluated without an answer
+    answer: tuple[int, bytes] | None = None
+
+
+@dataclass(slots=True)
+class Operation:
+    """A transfer as its caller sees it."""
+
+    integrator: Integrator
+    kind: str
+    key: UUID
+    request_control_key: str
+    amount: str
+    token: str = field(repr=False, default="")
+    calls: list[TokenCall] = field(default_factory=list)
+    cancelled: Outcome = Outcome.NOTHING
+    incorrect_told: int = 0
+    approved_told: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where its token calls go."""
+        return f"/account/{self.integrator.party.account.key}/{self.kind}/{self.key}"
+
+
+class Load:
+    """Callers and what they remember; `violations` grows with every answer that breaks a promise."""
+
+    def __init__(self, aval: RunningAval, integrators: Sequence[Integrator], violations: list[str]) -> None:
+        self.operations: list[Operation] = []
+        self.answers: list[Timed] = []
+        self.validates = 0
+        self.statuses: Counter[str] = Counter()
+        self._aval = aval
+        self._integrators = integrators
+        self._violations = violations
+
+    async def run(self, chance: random.Random, stopping: asyncio.Event) -> None:
+        """One caller: transfer after transfer until told to stop."""
+        while not stopping.is_set():
+            operation = await self._request(chance)
+            if operation is not None:
+                await self._race(operation, chance)
+                await self._finish(operation, chance)
+
+    async def send(
+        self, api: AvalProcess, method: str, path: str, body: Any, key: str, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Reply | None:
+        """One HTTP request; None when no whole answer came."""
+        started_at = time.monotonic()
+        reply = None
+        try:
+            reply = await self._aval.call(method, path, body, key=key, api=api, headers=headers)
+        except (OSError, TimeoutError) as failure:
+            self.statuses[type(failure).__name__] += 1
+        self._note(api, started_at, reply)
+        return reply
+
+    async def read(self, operation: Operation) -> Reply | None:
+        """GET one operation."""
+        path = f"{operation.path}/outgoing"
+        return await self.send(self._aval.apis[0], "GET", path, None, operation.integrator.party.api_key)
+
+    def _note(self, api: AvalProcess, started_at: float, reply: Reply | None) -> None:
+        status = None if reply is None else reply.status
+        code = None if reply is None or status is None or status < 400 else reply.code
+        waits = None if reply is None else reply.headers.get("retry-after")
+        self.answers.append(Timed(api, started_at, time.monotonic(), status, code, waits))
+        self.statuses[f"{status} {code or ''}".strip()] += 1
+        if status == 503 and waits != "1":
+            self._violations.append(f"OP5: 503 with Retry-After {waits}")
+
+    async def _request(self, chance: random.Random) -> Operation | None:
+        """Make a transfer; the same request is repeated until its outcome is known."""
+        (integrator,) = chance.choices(self._integrators, [5, 6, 1])
+        party, kind = integrator.party, chance.choice(["pix_transfer", "ted"])
+        (centavos,) = chance.choices(list(CENTAVOS), list(CENTAVOS.values()))
+        amount = f"{chance.randint(1, 40)}.{centavos}"
+        body = party.pix(transaction_amount=float(amount))
+        if kind == "ted":
+            del body["pix_transfer_type"]
+        control_key = body["request_control_key"]
+        for _ in range(TRIES_MAX):
+            reply = await self.send(
+                chance.choice(self._aval.apis), "POST", f"/account/{party.account.key}/{kind}", body, party.api_key
+            )
+            if reply is not None and reply.status == 202:
+                operation = Operation(integrator, kind, UUID(reply.json[f"{kind}_key"]), control_key, amount)
+                operation.token = await self._token_of(operation)
+                self.operations.append(operation)
+                return operation
+            if reply is not None and reply.status < 500:
+                self._refused(integrator, reply)
+                await asyncio.sleep(PAUSE_S)
+                return None
+            await asyncio.sleep(PAUSE_S)
+        return None
+
+    def _refused(self, integrator: Integrator, reply: Reply) -> None:
+        is_budget = integrator.name == "budgeted" and reply.code in ("QIT000943", "PXT000914", "TED000914")
+        if not is_budget:
+            self._violations.append(f"a request was answered {reply.status} {reply.code}")
+
+    async def _token_of(self, operation: Operation) -> str:
+        for _ in range(TRIES_MAX):
+            try:
+                return (await live_tokens(self._aval.db, [operation.key]))[operation.key].text
+            except DatabaseUnavailable:
+                await asyncio.sleep(PAUSE_S)
+            except KeyError:
+                self._violations.append(f"{operation.key} was answered 202 and is not there")
+                break
+        return "000000"
+
+    async def _race(self, operation: Operation, chance: random.Random) -> None:
+        """Right and wrong tokens at the same moment, over all API processes; sometimes with a cancel among them."""
+        rights = [True] * chance.choices([0, 1, 2, 3], [2, 3, 3, 2])[0]
+        wrongs = [False] * chance.choices(range(7), [4, 4, 3, 2, 2, 2, 2])[0]
+        calls = [
+            TokenCall(is_right, str(uuid4()) if chance.random() < 0.5 else None) for is_right in [*rights, *wrongs]
+        ]
+        chance.shuffle(calls)
+        operation.calls += calls
+        works = [self._validate(operation, call, chance) for call in calls]
+        if chance.random() < 0.04:
+            works.append(self._cancel(operation, chance))
+        await asyncio.gather(*works)
+
+    async def _finish(self, operation: Operation, chance: random.Random) -> None:
+        """Submit the right token until it is known that the operation has ended, but leave a few as they are."""
+        if chance.random() < 0.05:
+            return
+        for _ in range(TRIES_MAX):
+            call = TokenCall(is_right=True, idempotency_key=str(uuid4()))
+            operation.calls.append(call)
+            await self._validate(operation, call, chance)
+            if call.answer is not None:
+                return
+            await asyncio.sleep(PAUSE_S)
+
+    async def _cancel(self, operation: Operation, chance: random.Random) -> None:
+        api, key = chance.choice(self._aval.apis), operation.integrator.party.api_key
+        reply = await self.send(api, "PATCH", f"{operation.path}/cancel", {}, key)
+        if reply is None:
+            operation.cancelled = Outcome.UNKNOWN
+        elif reply.status == 200:
+            operation.cancelled = Outcome.APPROVED
+        else:
+            operation.cancelled = _BY_CODE.get(str(reply.code), Outcome.UNKNOWN)
+
+    async def _validate(self, operation: Operation, call: TokenCall, chance: random.Random) -> None:
+        token = operation.token if call.is_right else _wrong_token(operation.token, chance)
+        headers = {"Idempotency-Key": call.idempotency_key} if call.idempotency_key else {}
+        for _ in range(TRIES_MAX if headers else 1):
+            reply = await self._submit(operation, token, headers, chance)
+            outcome = self._outcome_of(reply)
+            call.is_unsure = call.is_unsure or outcome is Outcome.UNKNOWN
+            if reply is not None and outcome not in (Outcome.UNKNOWN, Outcome.NOTHING):
+                call.outcome, call.answer = outcome, (reply.status, reply.body)
+                await self._look_after(operation, call)
+                if headers and outcome in _REPEATED_ALIKE and chance.random() < 0.2:
+                    self._compare(operation, call, await self._submit(operation, token, headers, chance))
+                return
+            await asyncio.sleep(PAUSE_S if headers else 0)
+
+    async def _submit(
+        self, operation: Operation, token: str, headers: dict[str, str], chance: random.Random
+    ) -> Reply | None:
+        self.validates += 1
+        key = operation.integrator.party.api_key
+        api = chance.choice(self._aval.apis)
+        return await self.send(api, "PUT", f"{operation.path}/validate_token", {"token": token}, key, headers)
+
+    def _outcome_of(self, reply: Reply | None) -> Outcome:
+        if reply is None:
+            return Outcome.UNKNOWN
+        if reply.status in (201, 202):
+            return Outcome.APPROVED
+        outcome = _BY_CODE.get(str(reply.code))
+        if outcome is None:
+            self._violations.append(f"a token was answered {reply.status} {reply.code}")
+        return outcome or Outcome.UNKNOWN
+
+    def _compare(self, operation: Operation, call: TokenCall, again: Reply | None) -> None:
+        outcome = self._outcome_of(again)
+        is_answered = again is not None and outcome not in (Outcome.UNKNOWN, Outcome.NOTHING)
+        if again is not None and is_answered and (again.status, again.body) != call.answer:
+            self._violations.append(f"TK3: {operation.key} repeated: {call.answer}, then {again.status} {again.body!r}")
+
+    async def _look_after(self, operation: Operation, call: TokenCall) -> None:
+        """What was answered has been committed: another connection sees it at once."""
+        operation.incorrect_told += call.outcome is Outcome.INCORRECT
+        operation.approved_told = operation.approved_told or call.outcome is Outcome.APPROVED
+        incorrect, is_approved = operation.incorrect_told, operation.approved_told
+        try:
+            async with self._aval.db.connection() as connection:
+                row = await connection.fetchrow(
+                    "select attempts_used, consumed_at is not null as is_approved from aval.challenges"
+                    " where operation_id = $1",
+                    operation.key,
+                )
+        except DatabaseUnavailable:
+            return
+        if row is None or row["attempts_used"] < incorrect:
+            self._violations.append(f"TK3: {operation.key}: {incorrect} wrong tokens answered, counted: {row}")
+        elif is_approved and not row["is_approved"]:
+            self._violations.append(f"TK3: {operation.key} was answered as approved and is not")
+
+
+def _wrong_token(right: str, chance: random.Random) -> str:
+    while True:
+        token = "".join(chance.choices(SYMBOLS, k=6))
+        if token != right:
+            return token
