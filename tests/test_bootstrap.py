@@ -8,7 +8,6 @@ from aval.bootstrap import open_channels, rules_of
 from aval.channels.closed import ClosedChannel
 from aval.channels.email import SmtpEmail
 from aval.channels.inbox import SandboxInbox
-from aval.channels.outbound import OutboundHttp
 from aval.channels.sms import AppriseSms, GatewaySms
 from aval.cli.refusal import CommandRefused
 from aval.domain.budget import BudgetFigures
@@ -35,10 +34,8 @@ async def test_a_channel_is_what_was_set_up_and_a_sandbox_always_has_its_inbox(
     environ: dict[str, str], sms: type, email: type
 ) -> None:
     settings = Settings.read(environ)
-    outbound = OutboundHttp((), is_local_allowed=False)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(outbound.close)
-        channel_of = open_channels(settings, outbound, stack)
+        channel_of = open_channels(settings, stack)
         assert isinstance(channel_of("sms", False), sms)
         assert isinstance(channel_of("email", False), email)
         assert all(isinstance(channel_of(name, True), SandboxInbox) for name in ("sms", "email"))
@@ -49,10 +46,8 @@ async def test_a_channel_is_what_was_set_up_and_a_sandbox_always_has_its_inbox(
 async def test_a_provider_nobody_knows_is_refused_by_the_name_of_its_setting() -> None:
     settings = Settings.read({"AVAL_SMS_URL": "pigeon://hidden@loft"})
     async with AsyncExitStack() as stack:
-        outbound = OutboundHttp((), is_local_allowed=False)
-        stack.push_async_callback(outbound.close)
         with pytest.raises(CommandRefused) as refused:
-            open_channels(settings, outbound, stack)
+            open_channels(settings, stack)
     assert refused.value.sentences[0].startswith("AVAL_SMS_URL must")
     assert "hidden" not in refused.value.sentences[0]
 

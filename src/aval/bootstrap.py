@@ -28,7 +28,7 @@ from aval.operations.deliver_webhook import WebhookPolicy
 from aval.operations.request_transfer import Rules
 from aval.operations.settle_transfer import RetryPolicy
 from aval.operations.transfer_desk import DeskSettings, TransferDesk
-from aval.ports import Channel, Outbound
+from aval.ports import Channel
 from aval.rails.http import RailRegistry, callback_of
 from aval.settings import Settings, child_environment, unknown_variables
 from aval.settings.kinds import SettingsError
@@ -193,7 +193,7 @@ async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> W
         keyring=foundation.keyring,
         rails=foundation.rails,
         outbound=foundation.outbound,
-        channel_of=open_channels(settings, foundation.outbound, stack),
+        channel_of=open_channels(settings, stack),
         pace=Pace(worker.batch_size, worker.jobs_max, worker.poll),
         retry=_retry_policy(settings),
         webhooks=WebhookPolicy(worker.webhook_retry_gaps, worker.webhook_timeout),
@@ -202,12 +202,12 @@ async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> W
     )
 
 
-def open_channels(settings: Settings, outbound: Outbound, stack: AsyncExitStack) -> ChannelOf:
+def open_channels(settings: Settings, stack: AsyncExitStack) -> ChannelOf:
     """Find the channel of a message: the inbox for sandbox integrators, whose messages never leave."""
     closed, inbox = rules_of(settings).closed_channels, SandboxInbox()
     live: dict[str, Channel] = {"sms": ClosedChannel(), "email": ClosedChannel()}
     if "sms" not in closed:
-        live["sms"] = _sms(settings, outbound)
+        live["sms"] = _sms(settings, stack)
     if "email" not in closed:
         live["email"] = _email(settings)
     for channel in live.values():
@@ -215,10 +215,13 @@ def open_channels(settings: Settings, outbound: Outbound, stack: AsyncExitStack)
     return lambda name, is_sandbox: inbox if is_sandbox else live[name]
 
 
-def _sms(settings: Settings, outbound: Outbound) -> Channel:
+def _sms(settings: Settings, stack: AsyncExitStack) -> Channel:
     channels = settings.channels
     if not channels.sms_urls:
-        return GatewaySms(outbound, channels.sms_gateway_url, channels.sms_gateway_key, channels.send_timeout)
+        # The operator chose this address, and it may well be on the inside; target rules are for those others choose.
+        gateway = OutboundHttp((), is_local_allowed=True)
+        stack.push_async_callback(gateway.close)
+        return GatewaySms(gateway, channels.sms_gateway_url, channels.sms_gateway_key, channels.send_timeout)
     try:
         return AppriseSms(channels.sms_urls, channels.send_timeout)
     except ProviderAddressNotValid:

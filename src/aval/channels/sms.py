@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from apprise import NotifyBase
 
 TIMEOUT = timedelta(seconds=10)
-RETRYABLE = frozenset({408, 429})
+FINAL = frozenset({400, 410, 422})  # the gateway's word on this message, not on its caller
 
 _SAMPLE_DESTINATION = "+5511987654321"
 
@@ -50,7 +50,10 @@ class AppriseSms:
 
 
 class GatewaySms:
-    """An HTTP server that takes `{message_key, destination, text}` and answers 2xx, or 4xx if it never will."""
+    """An HTTP server that takes `{message_key, destination, text}` and answers 2xx, or 400, 410, 422 if it never will.
+
+    Every other answer, a refused bearer key or a wrong path among them, is the set-up's fault and worth another try.
+    """
 
     def __init__(self, outbound: Outbound, url: str, key: str = "", timeout: timedelta = TIMEOUT) -> None:
         self._outbound = outbound
@@ -59,7 +62,7 @@ class GatewaySms:
         self._authorization = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def send(self, message: OutgoingMessage) -> Delivery:
-        """Post once; 408, 429, 5xx, redirects and silence are worth another try with the same `message_key`."""
+        """Post once; a try that is repeated has the same `message_key`."""
         body = {"message_key": message.message_key, "destination": message.destination, "text": message.text}
         headers = {
             "Content-Type": "application/json",
@@ -74,8 +77,7 @@ class GatewaySms:
             return Delivery(DeliveryOutcome.FAILED, answer.error)
         if 200 <= status < 300:
             return Delivery(DeliveryOutcome.DELIVERED)
-        is_final = 400 <= status < 500 and status not in RETRYABLE
-        return Delivery(DeliveryOutcome.REFUSED if is_final else DeliveryOutcome.FAILED, f"http_{status}")
+        return Delivery(DeliveryOutcome.REFUSED if status in FINAL else DeliveryOutcome.FAILED, f"http_{status}")
 
     async def close(self) -> None:
         """The outbound client belongs to whoever gave it."""
