@@ -18,7 +18,7 @@ TARGET_UNKNOWN, RETURNED = ("rejected", "target_account_not_found"), ("rejected"
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: what a synchronous call is answered, what becomes of the transfer, and if it takes "later"."""
+    """A row: what a synchronous call is answered, what becomes of the transfer, and whether that takes "later"."""
 
     number: int
     answer: int | str  # status, or the number of the error code

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from aval.domain.challenge import Challenge
-from aval.domain.keyring import Keyring
+from aval.domain.keyring import KeyMissing, Keyring
 from aval.domain.transfer import Kind, Reason, Status, details_digest_of, moved_to
 from aval.operations.coalesce import Postponed
 from aval.operations.confirm_transfer import status_event
@@ -27,6 +27,7 @@ from aval.storage.webhook_events import EventRow, append_events
 
 LATER = timedelta(seconds=2)  # spec transfers.md §10
 DIGEST_MISMATCH = "details_digest_mismatch"
+KEY_MISSING = "key_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,11 @@ async def ask_rail(
     db: Database, *, job: SettlementJob, rails: Rails, keyring: Keyring, policy: RetryPolicy
 ) -> Answered | None:
     """Send a leased job once, or ask what became of an earlier send; None if the lease was lost in between."""
-    target = RailTarget(job.transfer.integrator_key, job.rail_url, rail_secret_of(job, keyring))
-    rail = rails.rail_of(target)
+    try:
+        secret = rail_secret_of(job, keyring)
+    except KeyMissing:
+        return _answered(job, RailAnswer(RailStatus.UNKNOWN, rejection_reason=KEY_MISSING), tries=job.claim_count)
+    rail = rails.rail_of(RailTarget(job.transfer.integrator_key, job.rail_url, secret))
     if details_digest_of(job.transfer) != job.transfer.details_digest:
         return _answered(job, RailAnswer(RailStatus.UNKNOWN, rejection_reason=DIGEST_MISMATCH), tries=policy.tries_max)
     order = _order(job)
@@ -235,12 +239,16 @@ def _open(job: LockedJob, answered: Answered, policy: RetryPolicy, now: datetime
     is_pending = answer.status is RailStatus.PENDING or job.rail_status == "pending"
     is_parked = answer.status is not RailStatus.PENDING and answered.tries >= policy.tries_max
     due_at = answer.ask_again_at + answered.not_before if answer.ask_again_at else now + policy.gap(answered.tries)
+    if due_at <= now:
+        due_at = now + policy.gap(1)
+    if answered.fence is None:  # a worker may hold the lease: what it sent could still be on its way
+        due_at = max(due_at, job.due_at)
     return Settled(
         job=job,
         after=None,
         rail_status="pending" if is_pending else "unknown",
         state="parked" if is_parked else "ready",
-        due_at=max(due_at, now + policy.gap(1)) if due_at <= now else due_at,
+        due_at=due_at,
         last_error=answer.rejection_reason or (None if answer.status is RailStatus.PENDING else "no_answer"),
     )
 

@@ -42,7 +42,7 @@ with due as (
      where c.status = 'pending' and c.due_at <= clock_timestamp() for update of c skip locked
 ), claimed as (
     update callbacks c
-       set due_at = clock_timestamp() + $2, fence = c.fence + 1, claim_count = c.claim_count + 1
+       set due_at = clock_timestamp() + $2, fence = c.fence + 1, claim_count = least(c.claim_count + 1, 32767)
       from free where c.integrator_id = free.integrator_id and c.callback_id = free.callback_id
     returning c.*
 )

@@ -39,7 +39,7 @@ with due as (
      order by due_at limit $1 for update skip locked
 ), claimed as (
     update settlement_jobs j
-       set due_at = clock_timestamp() + $2, fence = j.fence + 1, claim_count = j.claim_count + 1,
+       set due_at = clock_timestamp() + $2, fence = j.fence + 1, claim_count = least(j.claim_count + 1, 32767),
            send_count = j.send_count + (j.rail_status is null and j.send_count = 0)::int,
            updated_at = clock_timestamp()
       from due where (j.integrator_id, j.operation_id, j.item_no) = (due.integrator_id, due.operation_id, due.item_no)
@@ -102,7 +102,7 @@ class LockedJob:
     challenge: Challenge
     item_no: int
     rail_status: str | None
-    state: str
+    due_at: datetime
     is_ours: bool
 
 
@@ -112,7 +112,7 @@ select 1 from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
  order by c.integrator_id, c.operation_id for no key update of c
 """
 _LOCK_JOBS = f"""
-select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.state,
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.due_at,
        r.fence is null or r.fence = j.fence as is_ours
   from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::integer[])
        with ordinality as r (integrator_id, operation_id, item_no, fence, place)
@@ -131,7 +131,7 @@ async def lock_settlements(connection: Connection, keys: Sequence[JobKey]) -> li
     whole = columns(keys)
     await connection.fetch(_LOCK_OPERATIONS, whole[0], whole[1])
     return [
-        LockedJob(transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["state"], row["is_ours"])
+        LockedJob(transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["due_at"], row["is_ours"])
         for row in await connection.fetch(_LOCK_JOBS, *whole)
     ]
 
