@@ -69,7 +69,7 @@ def routes(app: Parts) -> list[Route]:
         request=PixTransferBody,
         answer=PixTransferAnswer,
         detail=PixTransferDetail,
-        create_refusals=("pix.invalid_pix_key", "pix.invalid_end_to_end_id", "pix.duplicate_end_to_end_id"),
+        create_refusals=("invalid_pix_key", "invalid_end_to_end_id", "duplicate_end_to_end_id"),
     )
 
 

@@ -54,7 +54,7 @@ def routes(app: Parts) -> list[Route]:
         request=TedBody,
         answer=TedAnswer,
         detail=TedDetail,
-        create_refusals=("ted.outside_ted_hours",),
+        create_refusals=("outside_ted_hours",),
     )
 
 

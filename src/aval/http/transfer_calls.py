@@ -220,6 +220,9 @@ def _problem(name: str, extra_fields: dict[str, Any] | None = None) -> Answer:
     return Answer(status, msgspec.json.encode(problem_body(name, {}, extra_fields)))
 
 
+Slugs = tuple[str, ...]
+
+_READ = ("account_not_found", "operation_not_found")
 _TOKEN_CALLS = (
     "account_not_found",
     "operation_not_found",
@@ -276,73 +279,37 @@ def transfer_routes(
     """List the routes of one kind of single transfer (transfers.md §3.1)."""
     family: Any = calls.kind.family
     name = calls.kind.value
-    one = f"/account/{{account_key}}/{name}/{{{calls.key_name}}}"
+    many = f"/account/{{account_key}}/{name}"
+    one = f"{many}/{{{calls.key_name}}}"
 
-    def refusals(slugs: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(f"{family}.{slug}" for slug in slugs)
+    def route(method: str, path: str, handler: Handler, success: int, summary: str, slugs: Slugs, **more: Any) -> Route:
+        scope = "transfers:read" if method == "GET" else "transfers:write"
+        refusals = tuple(f"{family}.{slug}" for slug in slugs)
+        more.setdefault("response", answer)
+        return Route(method, path, handler, scope, "integrator", family, success, summary, refusals=refusals, **more)
 
-    def write(method: str, path: str, handler: Handler, success: int, summary: str, **more: Any) -> Route:
-        return Route(
-            method, path, handler, "transfers:write", "integrator", family, success, summary, response=answer, **more
-        )
-
-    def read(path: str, handler: Handler, summary: str, **more: Any) -> Route:
-        return Route("GET", path, handler, "transfers:read", "integrator", family, 200, summary, **more)
-
+    hot = {"is_hot": True}
+    bare = {"empty_body": True}
+    created = (*_CREATE, *create_refusals)
+    listed = {"response": calls.list_type(detail), "query": calls.list_query()}
+    read = f"{one}/{{{calls.direction_name}}}"
     return [
-        write(
-            "POST",
-            f"/account/{{account_key}}/{name}",
-            create,
-            202,
-            f"Request a {name}",
-            request=request,
-            is_hot=True,
-            refusals=(*refusals(_CREATE), *create_refusals),
-        ),
-        write(
+        route("POST", many, create, 202, f"Request a {name}", created, request=request, **hot),
+        route(
             "PUT",
             f"{one}/validate_token",
             calls.validate,
             202,
             "Approve with the token",
+            _VALIDATE,
             request=ValidateBody,
-            empty_body=True,
-            is_hot=True,
-            refusals=refusals(_VALIDATE),
+            **bare,
+            **hot,
         ),
-        write(
-            "PATCH",
-            f"{one}/resend_token",
-            calls.resend,
-            202,
-            "Send a new token",
-            request=ResendBody,
-            empty_body=True,
-            refusals=refusals(_RESEND),
+        route(
+            "PATCH", f"{one}/resend_token", calls.resend, 202, "Send a new token", _RESEND, request=ResendBody, **bare
         ),
-        write(
-            "PATCH",
-            f"{one}/cancel",
-            calls.cancel,
-            200,
-            "Cancel while it waits for approval",
-            empty_body=True,
-            refusals=refusals(_TOKEN_CALLS),
-        ),
-        read(
-            f"{one}/{{{calls.direction_name}}}",
-            calls.read_one,
-            "Read one transfer",
-            response=detail,
-            refusals=refusals(("account_not_found", "operation_not_found")),
-        ),
-        read(
-            f"/account/{{account_key}}/{name}s",
-            calls.list_all,
-            "List transfers",
-            response=calls.list_type(detail),
-            query=calls.list_query(),
-            refusals=refusals(("account_not_found",)),
-        ),
+        route("PATCH", f"{one}/cancel", calls.cancel, 200, "Cancel while it waits for approval", _TOKEN_CALLS, **bare),
+        route("GET", read, calls.read_one, 200, "Read one transfer", _READ, response=detail),
+        route("GET", f"{many}s", calls.list_all, 200, "List transfers", _READ[:1], **listed),
     ]
