@@ -116,7 +116,7 @@ def annotations_of(module: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def is_inexact(kind: Any) -> bool:
-    return kind in (float, complex, Decimal) or any(map(is_inexact, typing.get_args(kind)))
+    return kind in (float, complex) or any(map(is_inexact, typing.get_args(kind)))
 
 
 def random_centavos(chance: random.Random) -> int:
