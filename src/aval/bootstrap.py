@@ -32,7 +32,7 @@ from aval.ports import Channel
 from aval.rails.http import RailRegistry, callback_of
 from aval.settings import Settings, child_environment, unknown_variables
 from aval.settings.kinds import SettingsError
-from aval.storage.database import Database
+from aval.storage.database import COMMAND_TIMEOUT_S, Database
 from aval.storage.keys_file import KeyringSource, KeysFile
 from aval.worker.loop import WorkerParts, run_worker
 from aval.worker.pump import Pace
@@ -40,6 +40,7 @@ from aval.worker.pump import Pace
 WORKER_POOL_MIN = 2
 READ_POOL_MIN = 2
 DESK_POOL_MIN = 2
+API_COMMAND_TIMEOUT_S = 2.2  # promises.md OP5: no call above 3 s; and longer than lock_timeout
 
 
 def open_deployment(default_environment: str | None = None) -> Deployment:
@@ -105,10 +106,20 @@ def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
     return Foundation(keyring, outbound, RailRegistry(outbound))
 
 
-async def open_pool(dsn: str, role: str, size: int, stack: AsyncExitStack, *, is_hot: bool = True) -> Database:
+async def open_pool(
+    dsn: str,
+    role: str,
+    size: int,
+    stack: AsyncExitStack,
+    *,
+    is_hot: bool = True,
+    command_timeout_s: float = COMMAND_TIMEOUT_S,
+) -> Database:
     """A pool whose connections take one role of promises.md D15; a hot one plans look-ups by key only."""
     name = role.replace("aval_app_", "aval ")
-    db = await Database.open(dsn, role=role, pool_size=size, application_name=name, is_hot=is_hot)
+    db = await Database.open(
+        dsn, role=role, pool_size=size, application_name=name, is_hot=is_hot, command_timeout_s=command_timeout_s
+    )
     stack.push_async_callback(db.close)
     return db
 
@@ -118,8 +129,9 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
     foundation = lay_foundation(settings, stack)
     size = settings.database.pool_size
     reading = max(READ_POOL_MIN, size // 4)
-    db = await open_pool(dsn, "aval_app_api", reading, stack, is_hot=False)
-    desk_db = await open_pool(dsn, "aval_app_api", max(DESK_POOL_MIN, size - reading), stack)
+    open_api_pool = partial(open_pool, dsn, "aval_app_api", stack=stack, command_timeout_s=API_COMMAND_TIMEOUT_S)
+    db = await open_api_pool(size=reading, is_hot=False)
+    desk_db = await open_api_pool(size=max(DESK_POOL_MIN, size - reading))
     return Parts(
         db=db,
         keyring=foundation.keyring,

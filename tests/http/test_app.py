@@ -9,7 +9,7 @@ from aval.domain.errors import Refusal
 from aval.domain.principal import PrincipalStale
 from aval.http.app import App, build_app
 from aval.http.edge import Answer, Call, json_answer
-from aval.storage.database import Database, LockNotWon
+from aval.storage.database import Database, LockNotWon, OutcomeUnknown
 from tests.factories import Client, Reply, exchange, make_parts, make_party
 from tests.http.probe import COLD, HOT, KEY, OTHER_KEY, echo, listening, probe_routes, said, validate_route
 
@@ -179,6 +179,17 @@ async def test_what_nobody_expected_is_answered_and_logged_without_values(dead: 
 async def test_a_row_that_stays_locked_is_told_as_unavailable(dead: Database, path: str) -> None:
     answer = await ask(app_raising(dead, LockNotWon()), "PUT", path)
     assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "QIT000944", "1")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_change_whose_outcome_is_lost_is_not_told_as_nothing_changed(dead: Database, path: str) -> None:
+    answer = await ask(app_raising(dead, OutcomeUnknown()), "PUT", path)
+    assert (answer.status, answer.code, answer.headers.get("retry-after")) == (500, "QIT000500", None)
+
+
+async def test_a_read_that_is_lost_changed_nothing(dead: Database) -> None:
+    answer = await ask(app_raising(dead, OutcomeUnknown()), "GET", TED_LIST)
+    assert (answer.status, answer.code) == (503, "QIT000944")
 
 
 @pytest.mark.parametrize("path", PATHS)

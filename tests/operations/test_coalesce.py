@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aval.operations import coalesce
 from aval.operations.coalesce import ALONE, Coalescer
 from aval.storage.database import DatabaseUnavailable, LockNotWon, OutcomeUnknown
 
@@ -113,6 +114,30 @@ async def test_without_a_database_nothing_is_tried_again(failure: Exception) -> 
     runs.gate.set()
     assert await calls == [10, failure, failure]
     assert runs.sizes == [1, 2] and await runs.is_whole()
+
+
+@pytest.mark.parametrize("failure", [DatabaseUnavailable(), OutcomeUnknown()])
+@pytest.mark.parametrize("is_alone", [False, True])
+async def test_who_waited_behind_a_lost_database_does_not_wait_for_it_again(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception, is_alone: bool
+) -> None:
+    """What was turned away was never run, so nothing of it is unknown."""
+    monkeypatch.setattr(coalesce, "PATIENCE_S", 0.02)
+    runs = Runs(batch_max=4, spare_lanes=1)
+    runs.answers = dict.fromkeys((2, 3, 4), ALONE) if is_alone else {}
+    runs.gate.clear()
+    calls = [asyncio.create_task(runs.submit(call)) for call in (1, 2, 3, 4)]
+    if not is_alone:
+        runs.coalescer._batch_max = 1
+    await asyncio.sleep(0.05)
+    runs.failures = [None, None, failure] if is_alone else [failure]
+    runs.gate.set()
+    answers = [answer for call in calls for answer in await call]
+    assert [answer for answer in answers if not isinstance(answer, Exception)] == ([10] if is_alone else [])
+    told = [type(answer) for answer in answers if isinstance(answer, Exception)]
+    assert told == [type(failure), *[DatabaseUnavailable] * (2 if is_alone else 3)]
+    assert sum(runs.sizes) == (1 + 3 + 1 if is_alone else 1)
+    assert await runs.is_whole()
 
 
 async def test_a_lock_that_was_not_won_is_told_to_its_own_call_only() -> None:

@@ -219,7 +219,8 @@ async def test_a_farewell_between_two_statements_is_a_lost_connection(empty_dsn:
     lonely = await Database.open(empty_dsn, pool_size=1)
     fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to unexpected postmaster exit\0\0"
     farewell = b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
-    for lend, lost in ((lonely.connection, OutcomeUnknown), (lonely.transaction, DatabaseUnavailable)):
+    ways = ((lonely.connection, OutcomeUnknown), (lonely.transaction, DatabaseUnavailable))
+    for lend, lost in (*ways, (lonely.reading, DatabaseUnavailable)):
         with pytest.raises(DatabaseUnavailable) as failure:
             async with lend() as connection:
                 await connection.execute("select 1")

@@ -17,6 +17,10 @@ Family = Literal["pix", "ted", "qit"]
 QueryKind = Literal["text", "uuid", "page", "page_size", "date", "choice"]
 
 
+class StateUnknown(Exception):
+    """The database was lost while it decided or after: the state is as before or as committed (QIT000500)."""
+
+
 @dataclass(slots=True)
 class Call:
     """One request after the edge's checks: keys in the path and query are lower-case version 4 UUIDs."""

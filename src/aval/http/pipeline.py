@@ -10,7 +10,7 @@ from aval.domain.errors import Refusal
 from aval.domain.principal import PrincipalStale
 from aval.http.answers import send_and_close, send_answer
 from aval.http.auth import Authenticator, Signer, check_scope
-from aval.http.edge import Answer, Call, Route
+from aval.http.edge import Answer, Call, Route, StateUnknown
 from aval.http.limits import (
     KNOWN_METHODS,
     ClientGone,
@@ -28,7 +28,7 @@ from aval.http.parts import Parts
 from aval.http.problems import problem_answer
 from aval.http.rates import CallsInProgress, RateLimiter
 from aval.http.syntax import NOTHING, check_syntax
-from aval.storage.database import DatabaseUnavailable
+from aval.storage.database import DatabaseUnavailable, OutcomeUnknown
 
 _log = structlog.get_logger("aval.access")
 
@@ -160,10 +160,19 @@ class Pipeline:
 
     async def _run(self, call: Call, route: Route) -> Answer:
         try:
-            return await route.handler(call)
+            return await _handle(call, route)
         except PrincipalStale:
             await self._authenticator.refresh(call)
         try:
-            return await route.handler(call)
+            return await _handle(call, route)
         except PrincipalStale as error:
             raise DatabaseUnavailable from error
+
+
+async def _handle(call: Call, route: Route) -> Answer:
+    try:
+        return await route.handler(call)
+    except OutcomeUnknown as error:
+        if route.method == "GET":
+            raise
+        raise StateUnknown from error  # 503 would say that nothing changed (spec transfers.md §6.1)

@@ -4,7 +4,7 @@ import msgspec
 import structlog
 
 from aval.domain.errors import Refusal, problem_body
-from aval.http.edge import Answer, encoded
+from aval.http.edge import Answer, StateUnknown, encoded
 from aval.http.limits import BodyTooSlow
 from aval.storage.database import DatabaseUnavailable, LockNotWon
 
@@ -21,6 +21,9 @@ def problem_answer(error: Exception, correlation_id: str, route: str) -> Answer:
     if isinstance(error, DatabaseUnavailable | LockNotWon):
         _log.warning("database unavailable", error=type(error).__name__, route=route, correlation_id=correlation_id)
         return Answer(503, _UNAVAILABLE, {"retry-after": "1"})
+    if isinstance(error, StateUnknown):
+        _log.warning("state unknown", route=route, correlation_id=correlation_id)
+        return Answer(500, _INTERNAL)
     if isinstance(error, BodyTooSlow):
         return Answer(408, b"", {"connection": "close"})
     _log.error(

@@ -59,7 +59,7 @@ class RailCallbacks:
 
     async def _verify(self, call: Call, integrator_key: UUID) -> None:
         """An unknown integrator, one without a core, and a wrong signature answer alike."""
-        async with self._app.db.connection() as connection:
+        async with self._app.db.reading() as connection:
             found = await find_integrator(connection, integrator_key)
             now = await read_clock(connection)
         sealed = found.rail_secret_sealed if found is not None else None

@@ -11,7 +11,7 @@ from aval.domain.request import TransferRequest
 from aval.domain.token import Token
 from aval.domain.transfer import Kind, Method, Status, Transfer
 from aval.domain.view import rejection_name, snapshot_view, transfer_view
-from aval.http.edge import Answer, Call, Handler, Route
+from aval.http.edge import Answer, Call, Handler, Route, StateUnknown
 from aval.http.parts import Parts
 from aval.http.strict_json import decode
 from aval.http.transfer_body import ResendBody, ValidateBody, fingerprint_of
@@ -21,6 +21,7 @@ from aval.operations.confirm_transfer import ConfirmCall, Confirmed, Rendered, R
 from aval.operations.resend_token import ResendCall
 from aval.operations.transfer_desk import TransferDesk
 from aval.storage.challenges import Question
+from aval.storage.database import DatabaseUnavailable
 from aval.storage.idempotency import complete_answer
 
 NONCE_BYTES = 16
@@ -141,13 +142,24 @@ class TransferCalls(TransferReads):
                 return _problem(f"{self.kind.family}.{_ERRORS[verdict]}")
 
     async def _settled(self, call: Call, outcome: Confirmed) -> Answer:
-        """Wait for the rail, then answer what became of it; kept under the Idempotency-Key before it leaves."""
+        """Wait for the rail, then answer what became of it; kept under the Idempotency-Key before it leaves.
+
+        Without a database the wait ends at once: approved it is, but what is not kept may not be told under a key.
+        """
         call.release()
         integrator = call.caller.integrator
-        seen = await self.desk.settled(integrator.key, outcome.transfer.key, at_most=integrator.sync_wait)
-        challenge = seen or outcome.challenge
+        challenge = outcome.challenge
+        try:
+            seen = await self.desk.settled(integrator.key, outcome.transfer.key, at_most=integrator.sync_wait)
+            challenge = seen or challenge
+        except DatabaseUnavailable as error:
+            if "idempotency-key" in call.headers:
+                raise StateUnknown from error
         answer = self._confirmed(Confirmed(outcome.transfer, challenge, Verdict.APPROVED))
-        return await self._completed(call, answer)
+        try:
+            return await self._completed(call, answer)
+        except DatabaseUnavailable as error:
+            raise StateUnknown from error
 
     async def _completed(self, call: Call, answer: Answer) -> Answer:
         key = call.headers.get("idempotency-key")

@@ -1,7 +1,7 @@
 """Wait for the rail on behalf of synchronous calls: one look at the database serves all that wait."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
@@ -23,7 +23,10 @@ class SettlementWatch:
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, key: Key, *, at_most: timedelta) -> Challenge | None:
-        """The challenge once the rail has answered, or None if that takes longer."""
+        """The challenge once the rail has answered, or None if that takes longer.
+
+        Raises DatabaseUnavailable as soon as nobody can tell any more: the wait is not worth a slow answer.
+        """
         future: asyncio.Future[Challenge] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(future)
         if self._task is None or self._task.done():
@@ -45,10 +48,16 @@ class SettlementWatch:
     async def _look(self) -> None:
         while self._waiting:
             await asyncio.sleep(POLL.total_seconds())
-            with suppress(DatabaseUnavailable):
-                async with self._db.connection() as connection:
+            try:
+                async with self._db.reading() as connection:
                     answered = await read_answered(connection, list(self._waiting) or [])
-                for key, challenge in answered.items():
-                    for future in self._waiting.get(key, []):
-                        if not future.done():
-                            future.set_result(challenge)
+            except DatabaseUnavailable as failure:
+                for future in self._open(self._waiting):
+                    future.set_exception(failure)
+                continue
+            for key, challenge in answered.items():
+                for future in self._open([key]):
+                    future.set_result(challenge)
+
+    def _open(self, keys: Iterable[Key]) -> "list[asyncio.Future[Challenge]]":
+        return [future for key in keys for future in self._waiting.get(key, []) if not future.done()]

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from aval.storage.database import DatabaseUnavailable
 
+PATIENCE_S = 0.5  # spec promises.md OP5: with one time-out of a statement it stays below 3 s
+
 CallT = TypeVar("CallT")
 ResultT = TypeVar("ResultT")
 
@@ -30,6 +32,7 @@ class _Entry(Generic[CallT, ResultT]):
     call: CallT
     key: Hashable
     future: "asyncio.Future[ResultT]"
+    since: float
 
 
 class Coalescer(Generic[CallT, ResultT]):
@@ -38,7 +41,8 @@ class Coalescer(Generic[CallT, ResultT]):
     `run(calls, may_wait)` answers one result, exception or ALONE for each call; with `may_wait` (one call only) it
     waits for a locked row and never answers ALONE. Two calls with the same key never share a batch and never run side
     by side: the second waits. A batch that fails as a whole is run again call by call, so that one bad row never
-    fails its neighbours – but not when the database was lost: what it may have kept is not judged a second time.
+    fails its neighbours – but not when the database was lost: what it may have kept is not judged a second time, and
+    who has waited a while behind a lost database is told so instead of waiting for it once more.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Coalescer(Generic[CallT, ResultT]):
         self._waiting: deque[_Entry[CallT, ResultT]] = deque()
         self._keys_waiting: dict[Hashable, int] = {}
         self._keys_running: set[Hashable] = set()
+        self._is_lost = False  # the last run found no database
         self._tasks: set[asyncio.Task[None]] = set()
 
     def waiting_on(self, key: Hashable) -> int:
@@ -66,8 +71,9 @@ class Coalescer(Generic[CallT, ResultT]):
 
     async def submit(self, call: CallT) -> ResultT:
         """Run one call with its neighbours; raises what its row raised. Cancelling the caller does not stop the row."""
-        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        entry = _Entry(call, self._key_of(call), future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[ResultT] = loop.create_future()
+        entry = _Entry(call, self._key_of(call), future, loop.time())
         self._waiting.append(entry)
         self._keys_waiting[entry.key] = self._keys_waiting.get(entry.key, 0) + 1
         self._wake()
@@ -86,6 +92,8 @@ class Coalescer(Generic[CallT, ResultT]):
         held_back = []
         while self._waiting and len(batch) < self._batch_max:
             entry = self._waiting.popleft()
+            if self._is_turned_away(entry):
+                continue
             if entry.key in self._keys_running:
                 held_back.append(entry)
                 continue
@@ -109,7 +117,9 @@ class Coalescer(Generic[CallT, ResultT]):
         results: Sequence[ResultT | Exception | Postponed]
         try:
             results = await self._run([entry.call for entry in batch], False)
+            self._is_lost = False
         except DatabaseUnavailable as failure:
+            self._is_lost = True
             results = [failure] * len(batch)
         except Exception:  # noqa: BLE001 – each call then meets its own failure alone
             return batch
@@ -127,9 +137,7 @@ class Coalescer(Generic[CallT, ResultT]):
         result: ResultT | Exception
         try:
             async with self._spare:
-                (answered,) = await self._run([entry.call], True)
-            assert not isinstance(answered, Postponed)
-            result = answered
+                result = await self._alone(entry)
         except Exception as failure:  # noqa: BLE001 – it is the answer of this call
             result = failure
         except BaseException:
@@ -138,6 +146,30 @@ class Coalescer(Generic[CallT, ResultT]):
             raise
         self._finish(entry, result)
         self._wake()
+
+    async def _alone(self, entry: _Entry[CallT, ResultT]) -> ResultT | Exception:
+        if self._is_late(entry):
+            return DatabaseUnavailable()
+        try:
+            (answered,) = await self._run([entry.call], True)
+            self._is_lost = False
+        except DatabaseUnavailable:
+            self._is_lost = True
+            raise
+        assert not isinstance(answered, Postponed)
+        return answered
+
+    def _is_turned_away(self, entry: _Entry[CallT, ResultT]) -> bool:
+        """Answer a waiting call whose database was lost meanwhile; a row of the same key may still be running."""
+        if not self._is_late(entry):
+            return False
+        self._count_down(entry)
+        if not entry.future.done():
+            entry.future.set_exception(DatabaseUnavailable())
+        return True
+
+    def _is_late(self, entry: _Entry[CallT, ResultT]) -> bool:
+        return self._is_lost and asyncio.get_running_loop().time() - entry.since > PATIENCE_S
 
     def _abandon(self, batch: list[_Entry[CallT, ResultT]]) -> None:
         """Let nobody wait for rows whose run was cut off."""
@@ -156,6 +188,9 @@ class Coalescer(Generic[CallT, ResultT]):
 
     def _forget(self, entry: _Entry[CallT, ResultT]) -> None:
         self._keys_running.discard(entry.key)
+        self._count_down(entry)
+
+    def _count_down(self, entry: _Entry[CallT, ResultT]) -> None:
         self._keys_waiting[entry.key] -= 1
         if not self._keys_waiting[entry.key]:
             del self._keys_waiting[entry.key]

@@ -55,10 +55,11 @@ async def request_transfers(
     """
     answers: list[Requested | Exception | Postponed] = []
     for _ in range(TRIES_MAX):
-        async with db.connection() as connection:
+        async with db.reading() as connection:
             facts = await _read_facts(connection, requests, rules)
-            kid = keyring.current(Purpose.TOKEN).kid
-            judged = [_judged(request, known, kid, rules) for request, known in zip(requests, facts, strict=True)]
+        kid = keyring.current(Purpose.TOKEN).kid
+        judged = [_judged(request, known, kid, rules) for request, known in zip(requests, facts, strict=True)]
+        async with db.connection() as connection:
             answers = await _stored(connection, judged, requests)
         if not may_wait or ALONE not in answers:
             break

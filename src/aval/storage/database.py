@@ -156,6 +156,13 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Lend a connection for statements that change nothing, so that losing it leaves nothing unknown."""
+        async with self._lent() as connection:
+            with _translated(connection, DatabaseUnavailable):
+                yield connection
+
+    @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside one READ COMMITTED transaction; leaving without an exception commits.
 
@@ -216,8 +223,8 @@ def _translated(connection: Connection, lost: type[DatabaseUnavailable]) -> Iter
     except _driver.LockNotAvailableError as error:
         raise LockNotWon from error
     except _LOST as error:
-        if isinstance(error, _driver.InternalClientError):
-            _drop(connection)  # the driver will not notice by itself before the farewell's connection ends
+        if isinstance(error, _driver.InternalClientError | TimeoutError):
+            _drop(connection)  # the driver still believes in it, and would wait for a server that says nothing
         raise lost from error
     except _driver.InterfaceError as error:
         if _is_gone(connection):
