@@ -1,5 +1,8 @@
 """Transfers tests start from, made through the API itself."""
 
+import asyncio
+import json
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -92,6 +95,35 @@ async def settle(world: World) -> None:
         said = await ask_rail(world.db, job=job, rails=SandboxRails(), keyring=make_keyring(), policy=RETRY)
         assert said is not None
         await record_answers(world.db, answers=[said], policy=RETRY)
+
+
+async def settled(world: World, call: Awaitable[Reply]) -> Reply:
+    """A synchronous call's answer, while a worker settles."""
+    waiting = asyncio.ensure_future(call)
+    while not waiting.done():
+        await settle(world)
+        await asyncio.sleep(0.01)
+    return await waiting
+
+
+def approval_of(party: Party, created_at: str, method: str = "sms", **change: Any) -> dict[str, Any]:
+    """The `approval` of what was requested then, with the default settings."""
+    phone = f"+55 {party.phone[3:5]} *****-{party.phone[-4:]}"
+    made = {
+        "method": method,
+        "masked_destination": phone if method == "sms" else "a***@example.com",
+        "generation": 1,
+        "attempts_remaining": 5,
+        "expires_at": later(created_at, seconds=300),
+        "can_resend_at": later(created_at, seconds=30),
+        "approval_deadline": later(created_at, minutes=60),
+    }
+    return made | change
+
+
+def compact(value: Any) -> bytes:
+    """The one way Aval writes JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def later(at: str, **duration: int) -> str:

@@ -1,14 +1,13 @@
 """Pix on the wire: the documented bodies of transfers.md §3.2, and every check of a request in its order (§3.1)."""
 
-import json
 import re
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.factories import Party, make_party
-from tests.transfers import Wire, later, settle
+from tests.factories import make_party
+from tests.transfers import Wire, approval_of, compact, later, settle
 from tests.world import World
 
 END_TO_END_ID = "E12345678202611231430"
@@ -44,23 +43,6 @@ def key_request(**change: Any) -> dict[str, Any]:
     return made | change
 
 
-def compact(value: Any) -> bytes:
-    """The one way Aval writes JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def approval(party: Party, created_at: str) -> dict[str, Any]:
-    return {
-        "method": "sms",
-        "masked_destination": f"+55 {party.phone[3:5]} *****-{party.phone[-4:]}",
-        "generation": 1,
-        "attempts_remaining": 5,
-        "expires_at": later(created_at, seconds=300),
-        "can_resend_at": later(created_at, seconds=30),
-        "approval_deadline": later(created_at, minutes=60),
-    }
-
-
 async def test_a_request_is_answered_as_documented(wire: Wire) -> None:
     body = wire.body(**key_request(pix_message=" Nota 1207 ", transaction_amount=202.01))
     answer = await wire.call("POST", wire.base, body)
@@ -75,7 +57,7 @@ async def test_a_request_is_answered_as_documented(wire: Wire) -> None:
             "end_to_end_id": body["end_to_end_id"],
             "pix_transfer_status": "pending_2fa_approval",
             "created_at": told["created_at"],
-            "approval": approval(wire.party, told["created_at"]),
+            "approval": approval_of(wire.party, told["created_at"]),
         }
     )
 
@@ -186,11 +168,8 @@ async def test_resend_answers_like_the_request_and_cancel_without_approval(wire:
     await wire.world.advance(key, 30)
     resent = await wire.resend(key)
     issued_at = later(resent.json["approval"]["expires_at"], seconds=-300)
-    second = approval(wire.party, issued_at) | {
-        "generation": 2,
-        "attempts_remaining": 4,
-        "approval_deadline": later(made["created_at"], minutes=60, seconds=-30),
-    }
+    deadline = later(made["created_at"], minutes=60, seconds=-30)
+    second = approval_of(wire.party, issued_at, generation=2, attempts_remaining=4, approval_deadline=deadline)
     assert (resent.status, resent.body) == (202, compact(made | {"approval": second}))
     cancelled = await wire.cancel(key)
     del made["approval"]

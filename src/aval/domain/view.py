@@ -20,6 +20,7 @@ from aval.domain.transfer import Kind, Method, Status, Transfer
 
 WEBHOOK_TYPES = {Kind.PIX_TRANSFER: "baas.pix_transfer.outgoing_pix", Kind.TED: "baas.ted.outgoing_ted"}
 _TED_TARGET = ("account_branch", "account_number", "account_digit", "ispb", "owner_document_number", "owner_name")
+_RETURN = ("refusal_code", "enumerator", "description")
 _PIX_TARGET = ("account_branch", "account_number", "account_digit", "account_type", "ispb")
 
 
@@ -133,7 +134,7 @@ def refusal_view(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:
     if challenge.rejection_reason is None:
         return {}
     if challenge.refusal is not None and "refusal_code" in challenge.refusal:
-        return challenge.refusal
+        return {name: challenge.refusal[name] for name in _RETURN}
     found = rejection_entry(transfer, challenge)
     return {
         "refusal_code": found.number,
