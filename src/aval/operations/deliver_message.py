@@ -3,15 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from aval.domain.calendar import wire_datetime
-from aval.domain.challenge import Challenge, TokenSource
+from aval.domain.challenge import Challenge
 from aval.domain.keyring import KeyMissing, Keyring
-from aval.domain.message import MessageVariables, RenderedMessage, default_template, render_notice, render_token_message
-from aval.domain.template import token_message_event
-from aval.domain.token import TokenSeed
+from aval.domain.message import RenderedMessage, render_notice
+from aval.domain.token_message import TokenMessage
 from aval.domain.transfer import Transfer
 from aval.domain.view import event_body
 from aval.operations.coalesce import Postponed
@@ -60,7 +58,7 @@ async def deliver_message(
     *, message: PromisedMessage, keyring: Keyring, channel_of: ChannelOf, policy: RetryPolicy
 ) -> Delivered:
     """One try at a leased message. A token that is dead or superseded is not sent; a retry sends the same token."""
-    if message.topic == "token" and not is_live(message):
+    if message.token_message is not None and not is_live(message.token_message, message.now):
         return Delivered(message, "void", message.now, "not_live")
     try:
         rendered = rendered_message(message, keyring)
@@ -81,46 +79,29 @@ async def deliver_message(
     return _judged(message, delivery, policy)
 
 
-def is_live(message: PromisedMessage) -> bool:
+def is_live(message: TokenMessage, now: datetime) -> bool:
     """Whether the message's token can still approve: its generation is live, unexpired, and approval is awaited."""
     challenge = message.challenge
-    assert challenge is not None
     is_current = challenge.is_pending and challenge.generation == message.generation
-    return is_current and message.now < min(challenge.expires_at, challenge.approval_deadline)
+    return is_current and now < min(challenge.expires_at, challenge.approval_deadline)
 
 
 def rendered_message(message: PromisedMessage, keyring: Keyring) -> RenderedMessage:
     """The text of a message; it may hold the token. Raises KeyMissing."""
-    locale: Any = message.locale
-    channel: Any = message.channel
-    if message.transfer is None or message.challenge is None or message.generation is None:
-        return render_notice(
-            "contact_replaced",
-            approver_name=message.approver_name,
-            integrator_name=message.integrator_name,
-            channel=channel,
-            locale=locale,
-        )
-    template = default_template(token_message_event(message.transfer.kind), channel, locale)
-    return render_token_message(template, _variables(message, message.transfer, keyring), locale=locale)
-
-
-def _variables(message: PromisedMessage, transfer: Transfer, keyring: Keyring) -> MessageVariables:
-    assert message.challenge is not None and message.generation is not None
-    seed = TokenSeed(transfer.integrator_key, transfer.key, transfer.details_digest, transfer.nonce)
-    token = TokenSource(keyring, seed, message.fixed_token).token(message.challenge, message.generation)
-    return MessageVariables(
-        kind=transfer.kind,
-        token=token.text,
-        generation=message.generation,
-        account_number=message.account_number,
-        account_digit=message.account_digit,
+    if message.token_message is not None:
+        return message.token_message.rendered(keyring)
+    return render_notice(
+        "contact_replaced",
         approver_name=message.approver_name,
         integrator_name=message.integrator_name,
-        amount=transfer.amount,
-        payee_name=transfer.payee.name,
-        payee_document=transfer.payee.document,
+        channel=message.channel,
+        locale=message.locale,
     )
+
+
+def failed_delivery(message: PromisedMessage, policy: RetryPolicy, error: str) -> Delivered:
+    """A try that came to nothing on our side."""
+    return _try_again(message, policy, error)
 
 
 def _judged(message: PromisedMessage, delivery: Delivery, policy: RetryPolicy) -> Delivered:
@@ -144,28 +125,25 @@ async def record_deliveries(
 ) -> list[bool | Exception | Postponed]:
     """Write how tries ended, set-wise; a message refused for good tells the integrator in the same transaction."""
     async with db.transaction() as connection:
-        refused = [d for d in deliveries if d.state == "failed" and d.message.topic == "token"]
-        keys = sorted({(d.message.integrator_key, d.message.transfer.key) for d in refused if d.message.transfer})
+        refused = [(d, d.message.token_message) for d in deliveries if d.state == "failed" and d.message.token_message]
+        keys = sorted({(told.transfer.integrator_key, told.transfer.key) for _, told in refused})
         locked = await lock_operations(connection, keys, may_wait=True) if keys else {}
         ours = await finish_messages(connection, [d.result for d in deliveries])
         if refused:
-            told = [d for d in refused if d.message.message_key in ours]
-            await _tell(connection, told, locked)
+            await _tell(connection, [told for d, told in refused if d.message.message_key in ours], locked)
     await _count_channels(db, deliveries, breaker)
     return [delivery.message.message_key in ours for delivery in deliveries]
 
 
 async def _tell(
     connection: Connection,
-    refused: Sequence[Delivered],
+    refused: Sequence[TokenMessage],
     locked: dict[tuple[UUID, UUID], tuple[Transfer, Challenge]],
 ) -> None:
     now = await read_clock(connection)
     events = []
-    for delivery in refused:
-        message = delivery.message
-        assert message.transfer is not None and message.generation is not None
-        transfer, challenge = locked[message.integrator_key, message.transfer.key]
+    for message in refused:
+        transfer, challenge = locked[message.transfer.integrator_key, message.transfer.key]
         if challenge.is_pending and challenge.generation == message.generation:
             sequence = await advance_sequence(connection, transfer.integrator_key, transfer.key)
             events.append(_failure_event(transfer, challenge, sequence, now))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -39,11 +39,13 @@ class Posted:
 async def deliver_webhook(
     *, callback: PromisedCallback, keyring: Keyring, outbound: Outbound, policy: WebhookPolicy
 ) -> Posted:
-    """One try at a leased webhook: the same body every time, signed anew."""
+    """One try at a leased webhook: the same body every time, signed anew. One nobody wants any more is not sent."""
+    if not callback.is_wanted:
+        return _posted(callback, OutboundAnswer(None, error="endpoint_disabled"), "failed", callback.now)
     try:
         headers = _headers(callback, keyring)
     except KeyMissing:
-        return _judged(callback, OutboundAnswer(None, error="key_missing"), policy)
+        return failed_post(callback, policy, "key_missing")
     call = OutboundCall("POST", callback.url, headers, callback.body.encode(), policy.timeout)
     return _judged(callback, await outbound.call(call), policy)
 
@@ -62,6 +64,11 @@ def _headers(callback: PromisedCallback, keyring: Keyring) -> dict[str, str]:
     return own | signed | {"Content-Type": "application/json", "X-Correlation-Id": callback.correlation_id}
 
 
+def failed_post(callback: PromisedCallback, policy: WebhookPolicy, error: str) -> Posted:
+    """A try that came to nothing on our side."""
+    return _judged(callback, OutboundAnswer(None, error=error), policy)
+
+
 def _judged(callback: PromisedCallback, answer: OutboundAnswer, policy: WebhookPolicy) -> Posted:
     is_sent = answer.status is not None and 200 <= answer.status < 300
     is_last = callback.claim_count > len(policy.gaps)
@@ -69,12 +76,16 @@ def _judged(callback: PromisedCallback, answer: OutboundAnswer, policy: WebhookP
     gap = policy.gaps[min(callback.claim_count, len(policy.gaps)) - 1]
     if answer.status in SLOWED and answer.retry_after is not None:
         gap = max(gap, min(answer.retry_after, RETRY_AFTER_MAX))
+    return _posted(callback, answer, status, callback.now + gap)
+
+
+def _posted(callback: PromisedCallback, answer: OutboundAnswer, status: str, due_at: datetime) -> Posted:
     result = CallbackResult(
         integrator_key=callback.integrator_key,
         callback_key=callback.callback_key,
         fence=callback.fence,
         status=status,
-        due_at=callback.now + gap,
+        due_at=due_at,
         last_status=answer.status,
         last_error=answer.error or None,
     )

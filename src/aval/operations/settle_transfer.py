@@ -1,5 +1,6 @@
 """Settle what was approved, exactly once: ask before sending again, and write only while the lease is held."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from aval.storage.settlements import (
     SettlementJob,
     count_send,
     find_job,
+    lease_end,
     lock_settlements,
     write_settlements,
 )
@@ -76,28 +78,44 @@ async def ask_rail(
     try:
         secret = rail_secret_of(job, keyring)
     except KeyMissing:
-        return _answered(job, RailAnswer(RailStatus.UNKNOWN, rejection_reason=KEY_MISSING), tries=job.claim_count)
+        return failed_settlement(job, KEY_MISSING)
     rail = rails.rail_of(RailTarget(job.transfer.integrator_key, job.rail_url, secret))
     if details_digest_of(job.transfer) != job.transfer.details_digest:
         return _answered(job, RailAnswer(RailStatus.UNKNOWN, rejection_reason=DIGEST_MISMATCH), tries=policy.tries_max)
     order = _order(job)
     if job.rail_status is None and job.claim_count == 1:
-        return _answered(job, await rail.settle(order), tries=1)
+        return await _send(job, rail, order, tries=1)
     answer = await rail.query(order)
     if answer.status is not RailStatus.NOT_FOUND:
         return _answered(job, answer, tries=job.claim_count)
     return await _send_again(db, job, rail, order, policy)
 
 
+def failed_settlement(job: SettlementJob, error: str) -> Answered:
+    """A try that came to nothing on our side: the rail may have heard of it or not."""
+    return _answered(job, RailAnswer(RailStatus.UNKNOWN, rejection_reason=error), tries=job.claim_count)
+
+
 async def _send_again(
     db: Database, job: SettlementJob, rail: Rail, order: SettlementOrder, policy: RetryPolicy
 ) -> Answered | None:
+    job = replace(job, held_until=lease_end(policy.lease))
     async with db.connection() as connection:
         now = await count_send(connection, job, lease=policy.lease)
     if now is None:
         return None
-    answer = await rail.settle(replace(order, send_number=job.send_count + 1, now=now))
-    return _answered(job, answer, tries=job.claim_count)
+    return await _send(job, rail, replace(order, send_number=job.send_count + 1, now=now), tries=job.claim_count)
+
+
+async def _send(job: SettlementJob, rail: Rail, order: SettlementOrder, *, tries: int) -> Answered | None:
+    """Send while the lease lasts: a process that was stopped past it neither begins a send nor goes on with one."""
+    if asyncio.get_running_loop().time() >= job.held_until:
+        return None
+    try:
+        async with asyncio.timeout_at(job.held_until):
+            return _answered(job, await rail.settle(order), tries=tries)
+    except TimeoutError:
+        return None
 
 
 def _order(job: SettlementJob) -> SettlementOrder:

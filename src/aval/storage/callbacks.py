@@ -1,8 +1,9 @@
 """Webhooks on their way: claimed with a lease and a rising fence, one endpoint never in front of another."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -26,17 +27,19 @@ class PromisedCallback:
     former_secret_sealed: bytes | None = field(repr=False)
     claim_count: int
     fence: int
+    is_wanted: bool  # the endpoint is still there and switched on
     now: datetime
 
 
-# An endpoint with many callbacks due gets a few at a time, so that a slow one delays no other.
+# An endpoint has a few callbacks in progress at a time, so that a slow one delays no other.
 _CLAIM = """
 with due as (
     select d.integrator_id, d.callback_id from (
-        select integrator_id, callback_id, due_at,
+        select integrator_id, callback_id, endpoint_id, due_at,
                row_number() over (partition by integrator_id, endpoint_id order by due_at) as place
           from callbacks where status = 'pending' and due_at <= clock_timestamp()) d
-     where d.place <= $3 order by d.due_at limit $1
+      left join unnest($4::uuid[], $5::integer[]) as b (endpoint_id, in_progress) on b.endpoint_id = d.endpoint_id
+     where d.place + coalesce(b.in_progress, 0) <= $3 order by d.due_at limit $1
 ), free as (
     select c.integrator_id, c.callback_id from callbacks c join due using (integrator_id, callback_id)
      where c.status = 'pending' and c.due_at <= clock_timestamp() for update of c skip locked
@@ -49,7 +52,7 @@ with due as (
 select c.integrator_id, c.callback_id, c.event_id, c.endpoint_id, w.url, e.body, e.correlation_id, w.headers_sealed,
        w.secret_sealed,
        case when w.former_secret_until > clock_timestamp() then w.former_secret_sealed end as former_secret_sealed,
-       c.claim_count, c.fence, clock_timestamp() as now
+       c.claim_count, c.fence, w.enabled and w.deleted_at is null as is_wanted, clock_timestamp() as now
   from claimed c
   join events e on e.integrator_id = c.integrator_id and e.event_id = c.event_id
   join webhook_endpoints w on w.integrator_id = c.integrator_id and w.endpoint_id = c.endpoint_id
@@ -57,10 +60,16 @@ select c.integrator_id, c.callback_id, c.event_id, c.endpoint_id, w.url, e.body,
 
 
 async def claim_callbacks(
-    connection: Connection, *, most: int, lease: timedelta, per_endpoint: int
+    connection: Connection,
+    *,
+    most: int,
+    lease: timedelta,
+    per_endpoint: int,
+    in_progress: Mapping[UUID, int] = MappingProxyType({}),
 ) -> list[PromisedCallback]:
-    """Lease webhooks that are due, at most `per_endpoint` of one endpoint at a time."""
-    rows = await connection.fetch(_CLAIM, most, lease, per_endpoint)
+    """Lease webhooks that are due, at most `per_endpoint` of one endpoint, those in progress included."""
+    busy = dict(in_progress)
+    rows = await connection.fetch(_CLAIM, most, lease, per_endpoint, list(busy), list(busy.values()))
     return [PromisedCallback(*row.values()) for row in rows]
 
 

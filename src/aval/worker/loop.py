@@ -1,10 +1,12 @@
 """What a worker process runs: four kinds of work side by side, and the housekeeping."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
+from uuid import UUID
 
 import structlog
 
@@ -14,11 +16,12 @@ from aval.operations.deliver_message import (
     ChannelOf,
     Delivered,
     deliver_message,
+    failed_delivery,
     record_deliveries,
 )
-from aval.operations.deliver_webhook import Posted, WebhookPolicy, deliver_webhook, record_callbacks
+from aval.operations.deliver_webhook import Posted, WebhookPolicy, deliver_webhook, failed_post, record_callbacks
 from aval.operations.expire_window import expire_windows
-from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, record_answers
+from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, failed_settlement, record_answers
 from aval.ports import Outbound, Rails
 from aval.storage.callbacks import PromisedCallback, claim_callbacks
 from aval.storage.database import Database, DatabaseUnavailable, LockNotWon
@@ -85,7 +88,7 @@ def _settlements(parts: WorkerParts) -> Work[SettlementJob, Answered]:
     async def record(done: Sequence[Answered]) -> Any:
         return await record_answers(parts.settle_db, answers=done, policy=parts.retry)
 
-    return Work("settlement", claim, do, record)
+    return Work("settlement", parts.retry.lease, claim, do, failed_settlement, record)
 
 
 def _messages(parts: WorkerParts) -> Work[PromisedMessage, Delivered]:
@@ -101,23 +104,39 @@ def _messages(parts: WorkerParts) -> Work[PromisedMessage, Delivered]:
     async def record(done: Sequence[Delivered]) -> Any:
         return await record_deliveries(parts.notify_db, deliveries=done, breaker=parts.breaker)
 
-    return Work("message", claim, do, record)
+    def failed(message: PromisedMessage, error: str) -> Delivered:
+        return failed_delivery(message, parts.retry, error)
+
+    return Work("message", parts.retry.lease, claim, do, failed, record)
 
 
 def _webhooks(parts: WorkerParts) -> Work[PromisedCallback, Posted]:
+    in_progress: Counter[UUID] = Counter()  # by endpoint, so that a slow one never takes every place
+
     async def claim(most: int) -> Sequence[PromisedCallback]:
         async with parts.webhook_db.connection() as connection:
-            return await claim_callbacks(connection, most=most, lease=parts.retry.lease, per_endpoint=PER_ENDPOINT_MAX)
+            return await claim_callbacks(
+                connection, most=most, lease=parts.retry.lease, per_endpoint=PER_ENDPOINT_MAX, in_progress=in_progress
+            )
 
     async def do(callback: PromisedCallback) -> Posted:
-        return await deliver_webhook(
-            callback=callback, keyring=parts.keyring.current(), outbound=parts.outbound, policy=parts.webhooks
-        )
+        in_progress[callback.endpoint_key] += 1
+        try:
+            return await deliver_webhook(
+                callback=callback, keyring=parts.keyring.current(), outbound=parts.outbound, policy=parts.webhooks
+            )
+        finally:
+            in_progress[callback.endpoint_key] -= 1
+            if not in_progress[callback.endpoint_key]:
+                del in_progress[callback.endpoint_key]
+
+    def failed(callback: PromisedCallback, error: str) -> Posted:
+        return failed_post(callback, parts.webhooks, error)
 
     async def record(done: Sequence[Posted]) -> Any:
         return await record_callbacks(parts.webhook_db, posted=done)
 
-    return Work("webhook", claim, do, record)
+    return Work("webhook", parts.retry.lease, claim, do, failed, record)
 
 
 async def _sweep(parts: WorkerParts) -> None:
@@ -129,9 +148,11 @@ async def _sweep(parts: WorkerParts) -> None:
 
 
 async def _forget(parts: WorkerParts) -> None:
-    async with parts.settle_db.connection() as connection:
-        await forget_old_answers(connection, most=FORGET_ROWS_MAX)
-        await forget_old_signatures(connection, most=FORGET_ROWS_MAX)
+    for forget in (forget_old_answers, forget_old_signatures):
+        forgotten = FORGET_ROWS_MAX
+        while forgotten == FORGET_ROWS_MAX:
+            async with parts.settle_db.connection() as connection:
+                forgotten = await forget(connection, most=FORGET_ROWS_MAX)
 
 
 async def _every(interval: timedelta, act: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
@@ -141,6 +162,8 @@ async def _every(interval: timedelta, act: Callable[[], Awaitable[None]], stoppi
             await act()
         except (DatabaseUnavailable, LockNotWon):
             _log.warning("database_unavailable", work="housekeeping")
+        except Exception as failure:  # noqa: BLE001 – nobody else stops working for it
+            _log.error("housekeeping_failed", failure=type(failure).__name__)
         try:
             await asyncio.wait_for(stopping.wait(), interval.total_seconds())
         except TimeoutError:

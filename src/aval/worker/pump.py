@@ -31,16 +31,22 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Work(Generic[JobT, DoneT]):
-    """What a pump does: claim up to a number of jobs, do one, record many."""
+    """What a pump does: claim up to a number of jobs, do one, record many.
+
+    `failed` makes a try of one that raised, so that it is repeated as often as any other and then parked. A job that
+    was claimed longer than `lease` ago is not begun: somebody else may have it.
+    """
 
     name: str
+    lease: timedelta
     claim: Callable[[int], Awaitable[Sequence[JobT]]]
     do: Callable[[JobT], Awaitable[DoneT | None]]
+    failed: Callable[[JobT, str], DoneT]
     record: Callable[[Sequence[DoneT]], Awaitable[Sequence[bool | Exception | Postponed]]]
 
 
 class Pump(Generic[JobT, DoneT]):
-    """Runs one kind of work until it is stopped; a failed job is left to its lease."""
+    """Runs one kind of work until it is stopped; what cannot be recorded is left to its lease."""
 
     def __init__(self, work: Work[JobT, DoneT], pace: Pace) -> None:
         self._work = work
@@ -63,27 +69,42 @@ class Pump(Generic[JobT, DoneT]):
         if free <= 0:
             return self._pace.poll
         wanted = min(free, self._pace.batch_size)
+        leased_until = asyncio.get_running_loop().time() + self._work.lease.total_seconds()
         try:
             jobs = await self._work.claim(wanted)
         except (DatabaseUnavailable, LockNotWon):
             _log.warning("database_unavailable", work=self._work.name)
             return UNAVAILABLE_PAUSE
+        except Exception as failure:  # noqa: BLE001 – the other kinds of work go on
+            _log.error("claim_failed", work=self._work.name, failure=type(failure).__name__)
+            return UNAVAILABLE_PAUSE
         for job in jobs:
-            task = asyncio.create_task(self._do(job))
+            task = asyncio.create_task(self._do(job, leased_until))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return timedelta(0) if len(jobs) == wanted else self._pace.poll
 
-    async def _do(self, job: JobT) -> None:
+    async def _do(self, job: JobT, leased_until: float) -> None:
+        if asyncio.get_running_loop().time() >= leased_until:
+            _log.warning("lease_lost", work=self._work.name)
+            return
         try:
-            done = await self._work.do(job)
+            done = await self._tried(job)
             if done is not None:
                 await self._recorder.submit(done)
         except (DatabaseUnavailable, LockNotWon):
             _log.warning("result_not_recorded", work=self._work.name)
-        except Exception as failure:  # noqa: BLE001 – one job never stops the others
-            # The job stays leased and comes back; its values could be secret, so only the kind of failure is told.
+        except Exception as failure:  # noqa: BLE001 – the job stays leased and comes back
+            _log.error("result_not_recorded", work=self._work.name, failure=type(failure).__name__)
+
+    async def _tried(self, job: JobT) -> DoneT | None:
+        try:
+            return await self._work.do(job)
+        except (DatabaseUnavailable, LockNotWon):
+            raise
+        except Exception as failure:  # noqa: BLE001 – its values could be secret, so only its kind is told
             _log.error("job_failed", work=self._work.name, failure=type(failure).__name__)
+            return self._work.failed(job, f"failed:{type(failure).__name__}")
 
     async def _record(self, done: Sequence[DoneT], may_wait: bool) -> Sequence[bool | Exception | Postponed]:
         return await self._work.record(done)
