@@ -53,6 +53,6 @@ def _options(command: Any) -> str:
     return f"\n| Option | Meaning |\n|---|---|\n{''.join(rows)}" if rows else ""
 
 
-if __name__ == "__main__":
-    PAGE.write_text(render(), encoding="utf-8")
-    print(f"wrote {PAGE}")
+def pages() -> dict[Path, str]:
+    """What this generator writes."""
+    return {PAGE: render()}

@@ -47,6 +47,6 @@ def _row(entry: ErrorEntry, catalogue: Mapping[str, ErrorEntry]) -> str:
     return f"| {' | '.join(cells)} | {', '.join(f'`{name}`' for name in names)} |\n"
 
 
-if __name__ == "__main__":
-    PAGE.write_text(render(CATALOGUE), encoding="utf-8")
-    print(f"wrote {PAGE}")
+def pages() -> dict[Path, str]:
+    """What this generator writes."""
+    return {PAGE: render(CATALOGUE)}

@@ -63,7 +63,6 @@ def _example(setting: Setting) -> str:
     return "".join(f"# {line}\n" for line in words) + f"#{setting.variable}={quoted}\n"
 
 
-if __name__ == "__main__":
-    PAGE.write_text(render_page(), encoding="utf-8")
-    EXAMPLE.write_text(render_example(), encoding="utf-8")
-    print(f"wrote {PAGE}\nwrote {EXAMPLE}")
+def pages() -> dict[Path, str]:
+    """What this generator writes."""
+    return {PAGE: render_page(), EXAMPLE: render_example()}

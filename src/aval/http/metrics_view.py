@@ -59,7 +59,7 @@ async def render_metrics(metrics: HttpMetrics, db: Database) -> bytes:
     """Render the numbers of this process and the database as text; without a database only `aval_database_up` 0."""
     try:
         async with db.connection() as connection:
-            families = [*await _families(connection), _up(1)]
+            families = [*await database_families(connection), _up(1)]
     except (DatabaseUnavailable, LockNotWon, PostgresError):
         families = [_up(0)]
     registry = CollectorRegistry()
@@ -79,7 +79,8 @@ def _up(value: int) -> Metric:
     return GaugeMetricFamily("aval_database_up", "1 if the database answered this scrape.", value)
 
 
-async def _families(connection: Connection) -> list[Metric]:
+async def database_families(connection: Connection) -> list[Metric]:
+    """Every metric that is read from the database, `aval_database_up` aside."""
     funnel = GaugeMetricFamily(
         "aval_operations_last_hour",
         "Operations of the last hour by how far they came.",

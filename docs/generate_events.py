@@ -1,0 +1,157 @@
+"""Writes docs/reference/events.md: the webhooks, their envelope, and bodies made by the code that makes them."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from aval.domain.challenge import Challenge
+from aval.domain.money import Brl
+from aval.domain.transfer import Kind, Method, Payee, Reason, Status, Transfer
+from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
+from aval.http.webhooks import EVENT_TYPES
+
+PAGE = Path(__file__).parent / "reference" / "events.md"
+SOURCE = Path(__file__).parents[1] / "src" / "aval"
+INTRODUCTION = """\
+# Webhook events
+
+Generated from the code by `make docs`; do not edit.
+
+Every final status becomes an event, written in the transaction of the change, and is delivered at least once to every
+target that asked for its type. How to register a target and check signatures: [integrate.md](../guides/integrate.md).
+
+| Header | Meaning |
+|---|---|
+| `webhook-id` | the `event_id`: the same on every retry and for every target; keep it to recognise a repetition |
+| `webhook-timestamp` | Unix seconds of this try |
+| `webhook-signature` | `v1,` and the base64 of HMAC-SHA-256 over `id.timestamp.body`; two of them, parted by a space, \
+for 24 hours after a rotation |
+| `X-Correlation-Id` | the one of the request that created the operation |
+
+| Field of the body | Meaning |
+|---|---|
+| `webhook_type` | one of the types below |
+| `webhook_datetime` | when the change was made, UTC |
+| `event_id`, `correlation_id` | as in the headers |
+| `sequence` | 1, 2, … of this operation: order by it, not by arrival |
+| `data` | what changed; never a token |
+
+A 2xx within 10 seconds is success; a redirect is not. Tries: at once, then after 1, 5 and 15 minutes, 1, 3, 6 and 12
+hours; then the callback is `failed` and can be sent again with `POST /notification/callback/{callback_key}/resend`.
+
+## Types
+
+| Type | When | Sent by this release |
+|---|---|---|
+"""
+WHEN = {
+    "baas.pix_transfer.outgoing_pix": "a Pix became sent, rejected or cancelled, also when the answer already told it",
+    "baas.ted.outgoing_ted": "a TED became sent, rejected or cancelled, or came back from the receiving bank",
+    "aval.pix_transfer_batch.finished": "a batch was rejected or cancelled, or its last item is final",
+    "aval.ted_batch.finished": "a batch was rejected or cancelled, or its last item is final",
+    "aval.device.status_change": "a device became active, disabled or rejected",
+    "aval.operation.denied": "an approver denied an operation on the device",
+    "aval.token_delivery.failed": "the provider refused the message of the live token for good",
+}
+AT = datetime(2026, 11, 23, 14, 30, 23, 459_000, UTC)
+TARGET = {
+    "account_branch": "0001",
+    "account_number": "7654321",
+    "account_digit": "0",
+    "owner_document_number": "11222333000181",
+    "owner_name": "Padaria Boa Vista Ltda",
+    "ispb": "87654321",
+    "account_type": "checking_account",
+}
+
+
+def example(kind: Kind, status: Status, reason: Reason | None = None) -> str:
+    """The body of one event, as the code makes it."""
+    data = event_data(_transfer(kind), _challenge(status, reason))
+    body = event_body(
+        WEBHOOK_TYPES[kind],
+        data,
+        at=AT + timedelta(seconds=41),
+        event_id=UUID("6d20b8f3-a417-4c5e-9f08-b2e7c1d4963a"),
+        sequence=1,
+        correlation_id="order-1207",
+    )
+    return msgspec.json.format(body, indent=2)
+
+
+def _transfer(kind: Kind) -> Transfer:
+    nobody = UUID("5b7c6f0e-2f0a-4c7d-9a53-1f6d8e2b4c10")
+    return Transfer(
+        integrator_key=nobody,
+        key=UUID("7e2a4c19-53b6-4f0d-8a7c-91d0e5b3f264"),
+        kind=kind,
+        account_key=nobody,
+        approver_key=nobody,
+        credential_key=nobody,
+        request_control_key=UUID("0d9f1a52-7c3e-4b8a-9e21-6a4f3c2d1b08"),
+        request_fingerprint=b"",
+        end_to_end_id=None,
+        amount=Brl(202_01),
+        fee=Brl(10_00),
+        payee=Payee("Padaria Boa Vista Ltda", target_account=TARGET),
+        pix_transfer_type=None,
+        pix_message=None,
+        receiver_conciliation_id=None,
+        nonce=b"",
+        correlation_id="order-1207",
+        created_at=AT,
+    )
+
+
+def _challenge(status: Status, reason: Reason | None) -> Challenge:
+    return Challenge(
+        status=status,
+        method=Method.SMS,
+        contact_key=None,
+        masked_destination=None,
+        generation=1,
+        attempts_used=0,
+        kid="",
+        alphabets="d",
+        issued_at=AT,
+        expires_at=AT,
+        can_resend_at=AT,
+        resends_left=5,
+        resend_cooldown=timedelta(seconds=30),
+        approval_deadline=AT,
+        rejection_reason=reason,
+        updated_at=AT,
+    )
+
+
+def is_sent(event_type: str) -> bool:
+    """Whether any code but the list of types itself names the type."""
+    sources = (path for path in SOURCE.rglob("*.py") if path.name != "webhooks.py")
+    return any(f'"{event_type}"' in path.read_text(encoding="utf-8") for path in sources)
+
+
+def render() -> str:
+    """The page."""
+    return INTRODUCTION + "".join(_rows()) + "\n" + "\n".join(_examples())
+
+
+def _rows() -> Iterator[str]:
+    for event_type in EVENT_TYPES:
+        yield f"| `{event_type}` | {WHEN[event_type]} | {'yes' if is_sent(event_type) else 'not yet'} |\n"
+
+
+def _examples() -> Iterator[str]:
+    yield f"## A TED was sent\n\n```json\n{example(Kind.TED, Status.SENT)}\n```\n"
+    rejected = example(Kind.PIX_TRANSFER, Status.REJECTED, Reason.TARGET_ACCOUNT_NOT_FOUND)
+    yield (
+        "## A Pix was rejected\n\nThe `error_…` fields are those of the [error catalogue](../errors.md).\n\n"
+        f"```json\n{rejected}\n```\n"
+    )
+
+
+def pages() -> dict[Path, str]:
+    """What this generator writes."""
+    return {PAGE: render()}
