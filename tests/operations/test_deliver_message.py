@@ -212,7 +212,7 @@ async def test_the_sandbox_and_refusals_do_not_count_as_failures_of_the_channel(
 
 async def deliveries(stage: Stage) -> Mapping[str, int]:
     rows = await stage.fetch("select state, count(*) from outbox group by state")
-    return {state: count for state, count in rows}
+    return dict(rows)
 
 
 async def test_the_two_odd_destinations_of_the_sandbox(own_stage: Stage, own_party: Party):

@@ -1,4 +1,4 @@
-"""Webhooks: signed, tried eight times at the documented gaps, each endpoint for itself, in an order that can be told."""
+"""Webhooks: signed, tried eight times at the documented gaps, each endpoint for itself, numbered without gaps."""
 
 import asyncio
 import json

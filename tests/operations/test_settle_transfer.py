@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -70,11 +70,17 @@ async def approved(stage: Stage, party: Party, kind: str = "pix_transfer") -> UU
     return key
 
 
-async def claim(db: Database, *, lease: timedelta = POLICY.lease) -> SettlementJob:
+async def claim(db: Database) -> SettlementJob:
     """The one job that is due."""
     async with db.connection() as connection:
-        (job,) = await claim_settlements(connection, most=10, lease=lease)
+        (job,) = await claim_settlements(connection, most=10, lease=POLICY.lease)
     return job
+
+
+async def claim_again(stage: Stage, db: Database) -> SettlementJob:
+    """The job, as if the lease before were over."""
+    await make_due(stage)
+    return await claim(db)
 
 
 async def ask(db: Database, job: SettlementJob, rail: Script, keyring: Keyring | None = None) -> Answered | None:
@@ -152,7 +158,8 @@ async def test_a_worker_that_died_after_its_claim_is_followed_by_a_question(
     own_stage: Stage, own_party: Party, worker_db: Database
 ):
     key = await approved(own_stage, own_party)
-    await claim(worker_db, lease=timedelta(0))
+    await claim(worker_db)
+    await make_due(own_stage)
     rail = Script([SENT])
     await work(worker_db, rail)
     assert rail.calls == ["query"] and await own_stage.status(key) == ("sent", None)
@@ -160,9 +167,9 @@ async def test_a_worker_that_died_after_its_claim_is_followed_by_a_question(
 
 async def test_a_worker_that_lost_its_lease_writes_nothing(own_stage: Stage, own_party: Party, worker_db: Database):
     key = await approved(own_stage, own_party)
-    stale = await claim(worker_db, lease=timedelta(0))
-    answered = await ask(worker_db, stale, Script([REFUSED]))
+    answered = await ask(worker_db, await claim(worker_db), Script([REFUSED]))
     assert answered is not None
+    await make_due(own_stage)
     await claim(worker_db)
     before = await own_stage.balance(own_party)
     assert await record_answers(worker_db, answers=[answered], policy=POLICY) == [False]
@@ -174,20 +181,28 @@ async def test_a_worker_that_lost_its_lease_sends_nothing_again(
     own_stage: Stage, own_party: Party, worker_db: Database
 ):
     key = await approved(own_stage, own_party)
-    await claim(worker_db, lease=timedelta(0))
-    stale = await claim(worker_db, lease=timedelta(0))
-    fresh = await claim(worker_db)
+    _, stale, fresh = [await claim_again(own_stage, worker_db) for _ in range(3)]
     rail = Script([UNSEEN])
     assert await ask(worker_db, stale, rail) is None
     assert rail.calls == ["query"]
     assert fresh.fence == 3 and (await job_of(own_stage, key))[2] == 1
 
 
+async def test_a_worker_that_was_stopped_past_its_lease_begins_no_send(
+    own_stage: Stage, own_party: Party, worker_db: Database
+):
+    await approved(own_stage, own_party)
+    async with worker_db.connection() as connection:
+        (job,) = await claim_settlements(connection, most=10, lease=timedelta(0))
+    rail = Script([])
+    assert await ask(worker_db, job, rail) is None and rail.calls == []
+
+
 async def test_two_answers_of_one_job_in_one_batch_are_told_apart_by_their_fence(
     own_stage: Stage, own_party: Party, worker_db: Database
 ):
     key = await approved(own_stage, own_party)
-    stale, fresh = await claim(worker_db, lease=timedelta(0)), await claim(worker_db)
+    stale, fresh = [await claim_again(own_stage, worker_db) for _ in range(2)]
     answers = [await ask(worker_db, stale, Script([REFUSED])), await ask(worker_db, fresh, Script([SENT]))]
     given = [answer for answer in answers if answer is not None]
     assert await record_answers(worker_db, answers=given, policy=POLICY) == [False, True]
@@ -410,6 +425,5 @@ async def test_an_unknown_or_foreign_reference_is_no_job(own_stage: Stage, own_p
 
 async def test_a_lost_claim_is_replaced_when_its_lease_is_over(own_stage: Stage, own_party: Party, worker_db: Database):
     await approved(own_stage, own_party)
-    jobs = [await claim(worker_db, lease=timedelta(0)) for _ in range(3)]
+    jobs = [await claim_again(own_stage, worker_db) for _ in range(3)]
     assert [(job.fence, job.claim_count, job.send_count) for job in jobs] == [(1, 1, 1), (2, 2, 1), (3, 3, 1)]
-    assert replace(POLICY, gaps=(timedelta(1),)).gap(99) == timedelta(1)

@@ -1,6 +1,7 @@
 """One kind of work: claim what is due, do it piece by piece, record what came of it together."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -69,7 +70,7 @@ class Pump(Generic[JobT, DoneT]):
         if free <= 0:
             return self._pace.poll
         wanted = min(free, self._pace.batch_size)
-        leased_until = asyncio.get_running_loop().time() + self._work.lease.total_seconds()
+        leased_until = time.monotonic() + self._work.lease.total_seconds()
         try:
             jobs = await self._work.claim(wanted)
         except (DatabaseUnavailable, LockNotWon):
@@ -85,7 +86,7 @@ class Pump(Generic[JobT, DoneT]):
         return timedelta(0) if len(jobs) == wanted else self._pace.poll
 
     async def _do(self, job: JobT, leased_until: float) -> None:
-        if asyncio.get_running_loop().time() >= leased_until:
+        if time.monotonic() >= leased_until:  # the loop's own clock may stand still for a turn
             _log.warning("lease_lost", work=self._work.name)
             return
         try:

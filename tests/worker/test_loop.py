@@ -1,0 +1,143 @@
+"""A worker process: four kinds of work side by side under three roles, none of which ends the others."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from aval.worker import loop
+from aval.worker.loop import run_worker
+from tests.factories import KeyringHolder, Party
+from tests.stage import Stage, until, working
+
+
+@pytest.fixture
+async def own_party(own_stage: Stage) -> Party:
+    return await own_stage.party()
+
+
+async def statuses(stage: Stage) -> dict[str, int]:
+    return dict(await stage.fetch("select status, count(*) from challenges group by status"))
+
+
+async def test_one_worker_does_it_all(own_stage: Stage, own_party: Party):
+    sent, overdue = await own_stage.request(own_party), await own_stage.request(own_party)
+    await own_stage.shift(overdue, 3_601)
+    assert (await own_stage.approve(own_party, sent)).status == 202
+    async with working(await own_stage.worker()):
+
+        async def is_done() -> bool:
+            told = await own_stage.value("select count(*) from outbox where state = 'ready'") == 0
+            return told and await statuses(own_stage) == {"sent": 1, "rejected": 1}
+
+        await until(is_done)
+    assert await own_stage.status(overdue) == ("rejected", "approval_window_expired")
+
+
+async def test_several_workers_share_the_work(own_stage: Stage, own_party: Party):
+    keys = await own_stage.requests(own_party, 40, transaction_amount=1)
+    await asyncio.gather(*(own_stage.approve(own_party, key, process=n) for n, key in enumerate(keys)))
+    workers = [await own_stage.worker() for _ in range(3)]
+    async with working(workers[0]), working(workers[1]), working(workers[2]):
+
+        async def are_sent() -> bool:
+            return await statuses(own_stage) == {"sent": 40}
+
+        await until(are_sent)
+    assert {(await own_stage.counts(key))[1:] for key in keys} == {(1, 1, 1)}
+    assert await own_stage.value("select max(send_count) from settlement_jobs") == 1
+    assert await own_stage.balance(own_party) == 1_000_000_00 - 40_00
+
+
+async def test_a_worker_that_is_stopped_returns_soon(own_stage: Stage):
+    parts = await own_stage.worker()
+    stopping = asyncio.Event()
+    worker = asyncio.create_task(run_worker(parts, stopping))
+    await asyncio.sleep(0.05)
+    stopping.set()
+    async with asyncio.timeout(2):
+        await worker
+    await parts.outbound.close()
+
+
+async def test_work_goes_on_when_a_kind_of_it_cannot(own_stage: Stage, own_party: Party):
+    """Tables a kind of work needs are gone for a while; the others go on, and it comes back by itself."""
+    key = await own_stage.request(own_party)
+    await own_stage.approve(own_party, key)
+    await own_stage.execute("alter table outbox rename to outbox_away")
+    await own_stage.execute("alter table sweeps rename to sweeps_away")
+    await own_stage.execute("alter table request_signatures rename to request_signatures_away")
+    async with working(await own_stage.worker()) as worker:
+
+        async def is_sent() -> bool:
+            return await statuses(own_stage) == {"sent": 1}
+
+        await until(is_sent)
+        for table in ("outbox", "sweeps", "request_signatures"):
+            await own_stage.execute(f"alter table {table}_away rename to {table}")
+
+        async def is_over() -> bool:
+            return await own_stage.value("select count(*) from outbox where state = 'ready'") == 0
+
+        await until(is_over)
+        assert not worker.done()
+
+
+async def test_keys_are_looked_at_anew_for_every_job(own_stage: Stage, own_party: Party):
+    holder = KeyringHolder()
+    whole, holder.keyring = holder.keyring, type(holder.keyring)(())
+    await own_stage.request(own_party)
+    async with working(await own_stage.worker(keyring=holder)):
+
+        async def is_missing() -> bool:
+            return await own_stage.value("select last_error from outbox") == "key_missing"
+
+        await until(is_missing)
+        holder.keyring = whole
+
+        async def is_delivered() -> bool:
+            return await own_stage.value("select state from outbox") == "delivered"
+
+        await until(is_delivered)
+
+
+async def test_old_answers_and_signatures_are_forgotten_however_many(
+    own_stage: Stage, own_party: Party, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "FORGET_ROWS_MAX", 10)
+    await own_stage.execute(
+        "insert into idempotency_keys select $1, '/p', n::text, decode(repeat('00', 32), 'hex'), 200, '',"
+        " clock_timestamp() - make_interval(hours => case when n <= 35 then 25 else 23 end)"
+        " from generate_series(1, 40) n",
+        own_party.key,
+    )
+    await own_stage.execute(
+        "insert into request_signatures select $1, sha256(n::text::bytea),"
+        " clock_timestamp() + make_interval(mins => case when n <= 35 then -1 else 1 end)"
+        " from generate_series(1, 40) n",
+        own_party.key,
+    )
+    parts: Any = await own_stage.worker()
+    async with working(parts):
+
+        async def are_forgotten() -> bool:
+            rest = await own_stage.fetch(
+                "select (select count(*) from idempotency_keys), (select count(*) from request_signatures)"
+            )
+            return rest == [(5, 5)]
+
+        await until(are_forgotten)
+
+
+async def test_windows_close_though_the_sweep_comes_late(own_stage: Stage, own_party: Party):
+    key = await own_stage.request(own_party)
+    await own_stage.shift(key, 3_598)
+    async with working(await own_stage.worker(sweep_interval=timedelta(milliseconds=200))):
+        assert (await own_stage.status(key))[0] == "pending_2fa_approval"
+
+        async def is_over() -> bool:
+            return (await own_stage.status(key))[0] == "rejected"
+
+        await until(is_over)
+    assert [sequence for sequence, _ in await own_stage.events(key)] == [1]
