@@ -1,14 +1,19 @@
+from uuid import uuid4
+
 import pytest
 
 from aval.domain.template import (
     EVENT_TYPES,
     MessageTemplate,
     TemplateProblem,
+    chosen_template,
     configuration_problem,
+    invalid_template,
     template_problem,
     token_message_event,
 )
 from aval.domain.transfer import Kind
+from tests.domain.examples import integrator
 
 SINGLE = token_message_event(Kind.PIX_TRANSFER)
 BATCH = token_message_event(Kind.TED_BATCH)
@@ -120,3 +125,19 @@ def test_an_email_may_be_long_but_its_subject_has_only_variables_of_the_event() 
     assert configuration_problem(MessageTemplate("email", body, "[amount]"), SINGLE) is None
     problem = configuration_problem(MessageTemplate("email", body, "[total]"), SINGLE)
     assert problem == TemplateProblem("variable_not_available", "total")
+
+
+def test_a_message_has_the_template_of_its_event_and_channel() -> None:
+    key = uuid4()
+    made = integrator(templates={SINGLE: {"sms": key}})
+    assert chosen_template(made, Kind.PIX_TRANSFER, "sms") == key
+    assert chosen_template(made, Kind.PIX_TRANSFER, "email") is None
+    assert chosen_template(made, Kind.TED, "sms") is None
+
+
+def test_a_problem_is_told_with_its_reason_and_variable() -> None:
+    refusal = invalid_template(missing("payee_name"))
+    assert (refusal.http, refusal.body()["code"]) == (400, "PMB000902")
+    assert refusal.body()["description"] == "The template is not valid: variable_missing"
+    assert refusal.extra_fields == {"reason": "variable_missing", "variable": "payee_name"}
+    assert invalid_template(NOT_GSM7).extra_fields == {"reason": "not_gsm7", "variable": None}

@@ -21,7 +21,7 @@ from aval.storage.database import Database
 from tests.factories import exchange, make_parts
 from tests.http.probe import probe_routes
 
-FEATURES = ("pix", "ted", "admin", "webhooks", "sandbox", "rail")
+FEATURES = ("pix", "ted", "admin", "webhooks", "notifications", "sandbox", "rail")
 REFERENCE = re.compile(r'"\$ref":"#/([^"]+)"')
 
 

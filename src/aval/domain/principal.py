@@ -34,6 +34,7 @@ class Integrator:
     pix_fee: int  # centavos, per item; an account may have its own
     ted_fee: int
     version: int
+    templates: Mapping[str, Mapping[str, UUID]] = field(default_factory=dict)  # event type -> channel -> template key
 
     @property
     def is_sandbox(self) -> bool:

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+from uuid import UUID
 
 from aval.domain import gsm7
+from aval.domain.errors import Refusal
 from aval.domain.message_value import has_hidden
+from aval.domain.principal import Integrator
 from aval.domain.template_html import VARIABLE, has_active_content, text_alternative
 from aval.domain.transfer import Kind
 
@@ -80,9 +83,20 @@ def token_message_event(kind: Kind) -> str:
     return _EVENT_TYPES[kind]
 
 
+def chosen_template(integrator: Integrator, kind: Kind, channel: str) -> UUID | None:
+    """The key of the template an integrator configured for token messages; None where the default text is used."""
+    return integrator.templates.get(_EVENT_TYPES[kind], {}).get(channel)
+
+
 def event_group(event_type: str) -> str:
     """Which texts and variables an event type has: `single`, `batch` or `device`."""
     return event_type.rpartition(".")[2]
+
+
+def invalid_template(problem: TemplateProblem) -> Refusal:
+    """Make the refusal that tells a problem."""
+    told = {"reason": problem.reason, "variable": problem.variable}
+    return Refusal("pmb.invalid_template", extra_fields=told, reason=problem.reason)
 
 
 def template_problem(template: MessageTemplate) -> TemplateProblem | None:

@@ -9,16 +9,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from aval.domain.calendar import wire_datetime
-from aval.domain.challenge import TokenSource
 from aval.domain.contact import normalized_email, normalized_phone
 from aval.domain.errors import Refusal
 from aval.domain.keyring import KeyMissing, Keyring
 from aval.domain.masks import masked_email, masked_phone
-from aval.domain.message import MessageVariables, RenderedMessage, default_template, render_token_message
-from aval.domain.money import Locale
 from aval.domain.principal import Integrator
-from aval.domain.template import token_message_event
-from aval.domain.token import TokenSeed
 from aval.domain.view import approval_view
 from aval.http.edge import Answer, Call, QueryParameter, Route, json_answer
 from aval.http.fields import author_of, key_of
@@ -139,7 +134,7 @@ class Sandbox:
             destinations = await _destinations(connection, integrator.key, contacts, keyring)
 
         def row(message: InboxMessage) -> InboxAnswer:
-            return _row(message, destinations[message.contact_key], integrator, keyring)
+            return _row(message, destinations[message.contact_key], keyring)
 
         return json_answer(200, listing(page, messages, row))
 
@@ -183,41 +178,21 @@ async def _contacts_at(connection: Connection, integrator_key: UUID, wanted: str
     return [key for key, destination in destinations.items() if destination in (phone, email)]
 
 
-def _row(message: InboxMessage, destination: str, integrator: Integrator, keyring: Keyring) -> InboxAnswer:
+def _row(message: InboxMessage, destination: str, keyring: Keyring) -> InboxAnswer:
+    told = message.token_message
     try:
-        rendered = _rendered(message, integrator, keyring)
+        rendered = told.rendered(keyring)
     except KeyMissing:
         rendered = None
     return InboxAnswer(
         message_key=str(message.key),
-        operation=message.transfer.kind.value,
-        operation_key=str(message.transfer.key),
-        generation=message.generation,
-        channel=message.channel,
+        operation=told.transfer.kind.value,
+        operation_key=str(told.transfer.key),
+        generation=told.generation,
+        channel=told.channel,
         destination=destination,
         subject=rendered.subject if rendered else None,
         text=rendered.text if rendered else None,
         delivery_status=_DELIVERY_STATUS[message.state],
         created_at=wire_datetime(message.created_at),
     )
-
-
-def _rendered(message: InboxMessage, integrator: Integrator, keyring: Keyring) -> RenderedMessage:
-    transfer = message.transfer
-    seed = TokenSeed(transfer.integrator_key, transfer.key, transfer.details_digest, transfer.nonce)
-    source = TokenSource(keyring, seed, integrator.fixed_token)
-    variables = MessageVariables(
-        kind=transfer.kind,
-        token=source.token(message.challenge, message.generation).text,
-        generation=message.generation,
-        account_number=message.account_number,
-        account_digit=message.account_digit,
-        approver_name=message.approver_name,
-        integrator_name=integrator.name,
-        amount=transfer.amount,
-        payee_name=transfer.payee.name,
-        payee_document=transfer.payee.document,
-    )
-    locale: Locale = "en" if integrator.locale == "en" else "pt-BR"
-    template = default_template(token_message_event(transfer.kind), message.channel, locale)
-    return render_token_message(template, variables, locale=locale)

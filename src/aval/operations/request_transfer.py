@@ -11,6 +11,7 @@ from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
 from aval.domain.principal import Integrator, PrincipalStale
 from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_challenge, is_twin, refuse
+from aval.domain.template import chosen_template
 from aval.domain.transfer import Method, Transfer, details_digest_of
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key
@@ -148,7 +149,11 @@ def is_off(rules: Rules, integrator: Integrator, method: Method) -> bool:
 async def _stored(
     connection: Connection, judged: Sequence[Requested | UUID | Exception], requests: Sequence[TransferRequest]
 ) -> list[Requested | Exception | Postponed]:
-    drafts = [(draft.transfer, draft.challenge, fresh_key()) for draft in judged if isinstance(draft, Requested)]
+    drafts = [
+        (draft.transfer, draft.challenge, fresh_key(), _template_of(request))
+        for request, draft in zip(requests, judged, strict=True)
+        if isinstance(draft, Requested)
+    ]
     made = await insert_transfers(connection, drafts) if drafts else frozenset()
     answers: list[Requested | Exception | Postponed] = []
     for request, result in zip(requests, judged, strict=True):
@@ -159,6 +164,10 @@ async def _stored(
         else:
             answers.append(result)
     return answers
+
+
+def _template_of(request: TransferRequest) -> UUID | None:
+    return chosen_template(request.principal.integrator, request.kind, request.method.value)
 
 
 async def _twin(connection: Connection, request: TransferRequest, key: UUID) -> Requested:

@@ -10,6 +10,7 @@ from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
 from aval.domain.challenge import TOKEN_LIFETIME, Challenge, Verdict, standing
 from aval.domain.errors import Refusal
 from aval.domain.request import alphabet_of, budget_refusal, seconds_up
+from aval.domain.template import chosen_template
 from aval.domain.transfer import Kind, Method, Reason, Status, Transfer, moved_to
 from aval.operations.confirm_transfer import Confirmed, Replay, event_of, standing_refusal
 from aval.operations.fresh import fresh_key
@@ -129,6 +130,7 @@ async def _next_generation(
         transfer,
         after,
         message_key=fresh_key(),
+        template_key=chosen_template(integrator, call.kind, method.value),
         audit_key=fresh_key(),
         actor=actor_of(call.question),
         correlation_id=call.correlation_id,

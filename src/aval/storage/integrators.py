@@ -1,5 +1,6 @@
 """Tenants: how a row becomes an Integrator, and every write to it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,9 @@ INTEGRATOR_COLUMNS = """i.integrator_id, i.name as integrator_name, i.ispb, i.mo
     i.sync_wait_seconds, i.approval_window_minutes, i.resend_cooldown_seconds, i.max_resends, i.token_alphabets,
     i.require_sha256, i.signature_window_seconds, i.contact_cooldown_hours, i.ted_hours, i.requests_per_second,
     i.budgets, i.rail_url, i.rail_secret_sealed, i.fixed_token, i.active as is_integrator_active,
-    i.pix_fee_centavos as integrator_pix_fee, i.ted_fee_centavos as integrator_ted_fee, i.version"""
+    i.pix_fee_centavos as integrator_pix_fee, i.ted_fee_centavos as integrator_ted_fee, i.version,
+    (select jsonb_object_agg(event_type, jsonb_build_object('sms', sms_template_id, 'email', email_template_id))
+       from template_configurations where integrator_id = i.integrator_id) as templates"""
 
 _SETTINGS = ", ".join(SETTING_NAMES)
 _PLACES = ", ".join(f"${place}" for place in range(4, 4 + len(SETTING_NAMES)))
@@ -48,7 +51,12 @@ def integrator_of(row: Row) -> Integrator:
         pix_fee=row["integrator_pix_fee"],
         ted_fee=row["integrator_ted_fee"],
         version=row["version"],
+        templates=_templates_of(row["templates"] or {}),
     )
+
+
+def _templates_of(configured: Mapping[str, Mapping[str, str | None]]) -> dict[str, dict[str, UUID]]:
+    return {event: {channel: UUID(key) for channel, key in keys.items() if key} for event, keys in configured.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,13 @@ async def update_integrator_fees(
         pix_fee.centavos,
         ted_fee.centavos,
         at,
+    )
+
+
+async def raise_version(connection: Connection, integrator_key: UUID, *, at: datetime) -> None:
+    """Make every cached principal of a tenant void, because something it holds beside the settings changed."""
+    await connection.execute(
+        "update integrators set updated_at = $2, version = version + 1 where integrator_id = $1", integrator_key, at
     )
 
 

@@ -6,21 +6,22 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from aval.domain.challenge import Challenge
-from aval.domain.transfer import Transfer
+from aval.domain.money import Locale
+from aval.domain.template import ChannelName
+from aval.domain.token_message import TokenMessage
 from aval.storage.database import Connection, Row
-from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, columns, transfer_of
+from aval.storage.rows import columns
+from aval.storage.token_messages import TOKEN_MESSAGE_COLUMNS, token_message_of
 
 
 @dataclass(frozen=True, slots=True)
 class PromisedMessage:
-    """A leased message with all it needs to be rendered; a notice carries no transfer."""
+    """A leased message with all it needs to be rendered; a notice carries no token message."""
 
     integrator_key: UUID
     message_key: UUID
     topic: str  # token, notice
-    channel: str  # sms, email
-    generation: int | None
+    channel: ChannelName
     payload: Mapping[str, Any]
     correlation_id: str
     claim_count: int
@@ -30,13 +31,9 @@ class PromisedMessage:
     destination_sealed: bytes = field(repr=False)
     approver_name: str
     integrator_name: str
-    locale: str
+    locale: Locale
     is_sandbox: bool
-    fixed_token: str | None = field(repr=False)
-    account_number: str = ""
-    account_digit: str = ""
-    transfer: Transfer | None = None
-    challenge: Challenge | None = None
+    token_message: TokenMessage | None = None
 
 
 _CLAIM = f"""
@@ -49,11 +46,9 @@ with due as (
       from due where m.integrator_id = due.integrator_id and m.message_id = due.message_id
     returning m.*
 )
-select m.integrator_id as of_integrator, m.message_id, m.topic, m.channel, m.generation as message_generation,
-       m.payload, m.correlation_id as message_correlation_id, m.claim_count, m.fence,
-       m.contact_id as message_contact_id, clock_timestamp() as now, k.destination_sealed, p.name as approver_name,
-       i.name as integrator_name, i.locale, i.mode, i.fixed_token, a.account_number, a.account_digit,
-       {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}
+select m.integrator_id as of_integrator, m.message_id, m.topic, m.payload, m.claim_count, m.fence,
+       m.correlation_id as message_correlation_id, m.contact_id as message_contact_id, clock_timestamp() as now,
+       k.destination_sealed, i.mode, {TOKEN_MESSAGE_COLUMNS}
   from claimed m
   join integrators i on i.integrator_id = m.integrator_id
   join contacts k on k.integrator_id = m.integrator_id and k.contact_id = m.contact_id
@@ -61,6 +56,7 @@ select m.integrator_id as of_integrator, m.message_id, m.topic, m.channel, m.gen
   left join operations o on o.integrator_id = m.integrator_id and o.operation_id = m.operation_id
   left join challenges c on c.integrator_id = m.integrator_id and c.operation_id = m.operation_id
   left join accounts a on a.integrator_id = o.integrator_id and a.account_id = o.account_id
+  left join templates t on t.integrator_id = m.integrator_id and t.template_id = m.template_id
 """
 
 
@@ -70,13 +66,11 @@ async def claim_messages(connection: Connection, *, most: int, lease: timedelta)
 
 
 def _message_of(row: Row) -> PromisedMessage:
-    has_operation = row["operation_id"] is not None
     return PromisedMessage(
         integrator_key=row["of_integrator"],
         message_key=row["message_id"],
         topic=row["topic"],
         channel=row["channel"],
-        generation=row["message_generation"],
         payload=row["payload"],
         correlation_id=row["message_correlation_id"],
         claim_count=row["claim_count"],
@@ -88,11 +82,7 @@ def _message_of(row: Row) -> PromisedMessage:
         integrator_name=row["integrator_name"],
         locale=row["locale"],
         is_sandbox=row["mode"] == "sandbox",
-        fixed_token=row["fixed_token"],
-        account_number=row["account_number"] or "",
-        account_digit=row["account_digit"] or "",
-        transfer=transfer_of(row) if has_operation else None,
-        challenge=challenge_of(row) if has_operation else None,
+        token_message=None if row["operation_id"] is None else token_message_of(row),
     )
 
 

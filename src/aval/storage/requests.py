@@ -112,11 +112,11 @@ with input as (
                          $8::bytea[], $9::text[], $10::bigint[], $11::bigint[], $12::jsonb[], $13::bytea[],
                          $14::bytea[], $15::text[], $16::timestamptz[], $17::text[], $18::uuid[], $19::text[],
                          $20::text[], $21::text[], $22::timestamptz[], $23::timestamptz[], $24::smallint[],
-                         $25::smallint[], $26::timestamptz[], $27::uuid[])
+                         $25::smallint[], $26::timestamptz[], $27::uuid[], $28::uuid[])
            as r (integrator_id, operation_id, kind, account_id, approver_id, credential_id, request_control_key,
                  request_fingerprint, end_to_end_id, amount_centavos, fee_centavos, facts, details_digest, nonce,
                  correlation_id, created_at, method, contact_id, masked_destination, kid, alphabets, expires_at,
-                 can_resend_at, resends_left, resend_cooldown_seconds, approval_deadline, message_id)
+                 can_resend_at, resends_left, resend_cooldown_seconds, approval_deadline, message_id, template_id)
 ), made as (
     insert into operations (integrator_id, operation_id, kind, account_id, approver_id, credential_id,
                             request_control_key, request_fingerprint, end_to_end_id, amount_centavos, fee_centavos,
@@ -135,9 +135,9 @@ with input as (
       from input join made using (integrator_id, operation_id)
 ), promised as (
     insert into outbox (integrator_id, message_id, topic, operation_id, generation, approver_id, contact_id, channel,
-                        correlation_id, due_at, created_at)
+                        correlation_id, due_at, created_at, template_id)
     select integrator_id, message_id, 'token', operation_id, 1, approver_id, contact_id, method, correlation_id,
-           created_at, created_at
+           created_at, created_at, template_id
       from input join made using (integrator_id, operation_id) where contact_id is not null
 )
 select operation_id from made
@@ -145,18 +145,21 @@ select operation_id from made
 
 
 async def insert_transfers(
-    connection: Connection, drafts: Iterable[tuple[Transfer, Challenge, UUID]]
+    connection: Connection, drafts: Iterable[tuple[Transfer, Challenge, UUID, UUID | None]]
 ) -> frozenset[UUID]:
-    """Store transfers with their challenge and first message (transfer, challenge, message key); one statement.
+    """Store transfers with their challenge and first message, in one statement.
 
-    Answers the keys that were stored. A missing one met a request with its request_control_key or end_to_end_id
-    that was stored meanwhile; nothing of it exists.
+    A draft is transfer, challenge, and the keys of the message and of its template (None: the default text). Answers
+    the keys that were stored. A missing one met a request with its request_control_key or end_to_end_id that was stored
+    meanwhile; nothing of it exists.
     """
     rows = await connection.fetch(_INSERT, *columns(_columns_of(*draft) for draft in drafts))
     return frozenset(row["operation_id"] for row in rows)
 
 
-def _columns_of(transfer: Transfer, challenge: Challenge, message_key: UUID) -> tuple[Any, ...]:
+def _columns_of(
+    transfer: Transfer, challenge: Challenge, message_key: UUID, template_key: UUID | None
+) -> tuple[Any, ...]:
     return (
         transfer.integrator_key,
         transfer.key,
@@ -185,6 +188,7 @@ def _columns_of(transfer: Transfer, challenge: Challenge, message_key: UUID) -> 
         int(challenge.resend_cooldown.total_seconds()),
         challenge.approval_deadline,
         message_key,
+        template_key,
     )
 
 

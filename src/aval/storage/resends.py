@@ -56,8 +56,8 @@ with moved as (
     returning 1
 ), promised as (
     insert into outbox (integrator_id, message_id, topic, operation_id, generation, approver_id, contact_id, channel,
-                        correlation_id, due_at, created_at)
-    values ($1, $12, 'token', $2, $3, $13, $6, $5, $14, $8, $8)
+                        correlation_id, due_at, created_at, template_id)
+    values ($1, $12, 'token', $2, $3, $13, $6, $5, $14, $8, $8, $18)
 ), audited as (
     insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
     values ($1, $15, $8, $16, 'token.resent', $2, $17, $14)
@@ -72,6 +72,7 @@ async def write_resend(
     after: Challenge,
     *,
     message_key: UUID,
+    template_key: UUID | None,
     audit_key: UUID,
     actor: str,
     correlation_id: str,
@@ -96,5 +97,6 @@ async def write_resend(
         audit_key,
         actor,
         {"generation": after.generation, "method": after.method.value},
+        template_key,
     )
     assert moved == 1

@@ -3,23 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, cast
 from uuid import UUID
 
-from aval.domain.challenge import Challenge
-from aval.domain.transfer import Transfer
+from aval.domain.token_message import TokenMessage
 from aval.storage.database import Connection, Row
-from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, transfer_of
+from aval.storage.token_messages import TOKEN_MESSAGE_COLUMNS, token_message_of
 
 _LIST = f"""
-select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, m.message_id, m.generation as message_generation, m.channel,
-       m.contact_id as message_contact, m.state, m.created_at as message_created_at, a.account_number, a.account_digit,
-       p.name as approver_name
+select {TOKEN_MESSAGE_COLUMNS}, m.message_id, m.contact_id as message_contact, m.state,
+       m.created_at as message_created_at
   from outbox m
+  join integrators i on i.integrator_id = m.integrator_id
   join operations o on o.integrator_id = m.integrator_id and o.operation_id = m.operation_id
   join challenges c on c.integrator_id = m.integrator_id and c.operation_id = m.operation_id
   join accounts a on a.integrator_id = m.integrator_id and a.account_id = o.account_id
   join approvers p on p.integrator_id = m.integrator_id and p.approver_id = o.approver_id
+  left join templates t on t.integrator_id = m.integrator_id and t.template_id = m.template_id
  where m.integrator_id = $1 and m.topic = 'token' and ($2::uuid is null or m.operation_id = $2)
    and ($3::uuid[] is null or m.contact_id = any($3))
  order by m.created_at desc, m.message_id desc offset $4 limit $5
@@ -31,16 +30,10 @@ class InboxMessage:
     """One token message, queued or sent."""
 
     key: UUID
-    transfer: Transfer
-    challenge: Challenge
-    generation: int
-    channel: Literal["sms", "email"]
     contact_key: UUID
     state: str
     created_at: datetime
-    account_number: str
-    account_digit: str
-    approver_name: str
+    token_message: TokenMessage
 
 
 async def list_messages(
@@ -75,14 +68,8 @@ async def shift_challenge(
 def _message(row: Row) -> InboxMessage:
     return InboxMessage(
         key=row["message_id"],
-        transfer=transfer_of(row),
-        challenge=challenge_of(row),
-        generation=row["message_generation"],
-        channel=cast(Literal["sms", "email"], row["channel"]),
         contact_key=row["message_contact"],
         state=row["state"],
         created_at=row["message_created_at"],
-        account_number=row["account_number"],
-        account_digit=row["account_digit"],
-        approver_name=row["approver_name"],
+        token_message=token_message_of(row),
     )

@@ -41,11 +41,22 @@ async def make_household(world: World, **settings: Any) -> Household:
     keys |= {"pix_transfer_direction": "outgoing", "ted_direction": "outgoing"}
     spare = await make_credential(world.db, party.key)
     keys["credential_key"] = str(spare.credential.key)
-    contacts = await world.fetch("select contact_id from contacts where integrator_id = $1", party.key)
+    contacts = await world.fetch(
+        "select contact_id from contacts where integrator_id = $1 and contact_type = 'email'", party.key
+    )
     keys["contact_key"] = str(contacts[0]["contact_id"])
     endpoint = await world.call("POST", "/webhook_endpoints", {"url": "https://hooks.example.com/"}, key=party.api_key)
     keys["webhook_endpoint_key"] = endpoint.json["webhook_endpoint_key"]
+    keys |= await _templates(world, party)
     return Household(party, admin_key, keys | await _operations(world, party))
+
+
+async def _templates(world: World, party: Party) -> dict[str, str]:
+    """An SMS template that words the messages of a TED."""
+    made = await world.call("POST", "/notification/template", SMS_TEMPLATE, key=party.api_key)
+    chosen = {"event_type": "baas.token_validation.ted.single", "sms_template_key": made.json["template_key"]}
+    configured = await world.call("POST", "/notification/template_configuration", chosen, key=party.api_key)
+    return made.json | configured.json
 
 
 async def _operations(world: World, party: Party) -> dict[str, str]:
@@ -85,10 +96,13 @@ def pix_by_key(**change: Any) -> dict[str, Any]:
     }
 
 
+SMS_TEMPLATE = {"template_type": "sms", "template": "[amount] p/ [payee_name], codigo [generation]: [token]"}
+
 _I = "/admin/integrators/{integrator_key}"
 _A = _I + "/accounts/{account_key}"
 _PIX = "/account/{account_key}/pix_transfer"
 _TED = "/account/{account_key}/ted"
+_TEMPLATES = "/notification/template_configuration"
 _FEES = {"pix_transfer": 1.5, "ted": 10}
 
 # "A route without the test fails": every route with a body has its line here.
@@ -129,6 +143,15 @@ BODIES: Mapping[str, Callable[[Household], Any]] = {
     f"PUT {_A}/approvers/{{approver_key}}": lambda home: {"powers": ["pix_transfer"], "max_amount": 100},
     "POST /webhook_endpoints": lambda home: {"url": "https://other.example.com/hook", "headers": {"X-Own": "1"}},
     "PATCH /webhook_endpoints/{webhook_endpoint_key}": lambda home: {"enabled": False},
+    "POST /notification/template": lambda home: SMS_TEMPLATE,
+    f"POST {_TEMPLATES}": lambda home: {
+        "event_type": "baas.token_validation.pix_transfer.single",
+        "sms_template_key": home.keys["template_key"],
+    },
+    f"PUT {_TEMPLATES}/{{template_configuration_key}}": lambda home: {
+        "event_type": "baas.token_validation.ted.single",
+        "sms_template_key": home.keys["template_key"],
+    },
     "POST /sandbox/operations/{operation_key}/advance": lambda home: {"seconds": 1},
 }
 
