@@ -66,7 +66,7 @@ class Screen:
     async def phone(self, message: Any) -> None:
         """A short message as the approver's phone shows it."""
         await self._beat()
-        bubble = Panel(_with_token(message["text"]), box=box.ROUNDED, style="on grey19", border_style="grey50")
+        bubble = Panel(_with_token(message["text"]), box=box.ROUNDED, style="white on grey19", border_style="grey50")
         number = Align.center(Text(message["destination"], style="dim"))
         self._centred(
             Panel(Group(number, bubble), title="● ▬▬▬▬", box=box.HEAVY, border_style="blue", width=PHONE_WIDTH)
