@@ -1,9 +1,11 @@
 """Calls to servers that are not ours, connected only to addresses that were checked (promises.md §4.8)."""
 
 import asyncio
+import math
 import re
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,7 +14,7 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 
 from aval.domain.target import Address, Network, is_address_allowed, target_problem
 from aval.ports import OutboundAnswer, OutboundCall
@@ -68,7 +70,7 @@ class OutboundHttp:
     async def _exchange(self, call: OutboundCall) -> OutboundAnswer:
         headers = {name: text for name, text in call.headers.items() if name.lower() not in _OUR_HEADERS}
         request = self._opened_session().request(
-            call.method, call.url, headers=headers, data=call.body or None, allow_redirects=False
+            call.method, call.url, headers=headers, data=_body_of(call), allow_redirects=False
         )
         async with request as answer:
             if 300 <= answer.status < 400:
@@ -123,6 +125,27 @@ class OutboundHttp:
 
 class _AddressRefused(OSError):
     pass
+
+
+class _TooLate(OSError):
+    pass
+
+
+class _TimelyBody(aiohttp.BytesPayload):
+    """A body that looks at the clock in the moment it is written; aiohttp sends the head together with it."""
+
+    def __init__(self, body: bytes, not_after: float) -> None:
+        super().__init__(body)
+        self._not_after = not_after
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if time.monotonic() >= self._not_after:
+            raise _TooLate
+        await super().write_with_length(writer, content_length)
+
+
+def _body_of(call: OutboundCall) -> aiohttp.BytesPayload | bytes | None:
+    return _TimelyBody(call.body, call.not_after) if call.not_after < math.inf else call.body or None
 
 
 class _CheckedResolver(AbstractResolver):

@@ -1,6 +1,7 @@
 """The integrator's own core as rail, spoken to over signed HTTP (transfers.md §8.4)."""
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -106,7 +107,8 @@ class HttpRail:
             "target_pix_key": order.target_pix_key,
             "target_account": order.target_account,
         }
-        return _settlement_answer(await self._call("POST", "/settlements", body, SETTLEMENT_TIMEOUT))
+        answer = await self._call("POST", "/settlements", body, SETTLEMENT_TIMEOUT, not_after=order.held_until)
+        return _settlement_answer(answer)
 
     async def query(self, order: SettlementOrder) -> RailAnswer:
         """GET the item by its reference; 404 is the core's word that it never saw it."""
@@ -127,13 +129,20 @@ class HttpRail:
         return PayeeFound(account, _shown(owner.financial_institution_name or "") or None)
 
     async def _call(
-        self, method: str, path: str, content: Mapping[str, Any] | None, timeout: timedelta
+        self,
+        method: str,
+        path: str,
+        content: Mapping[str, Any] | None,
+        timeout: timedelta,
+        *,
+        not_after: float = math.inf,
     ) -> OutboundAnswer:
         body = b"" if content is None else msgspec.json.encode(content)
         headers = signed_headers([self.secret], str(uuid.uuid4()), self.clock(), body)
         if content is not None:
             headers["Content-Type"] = "application/json"
-        return await self.outbound.call(OutboundCall(method, self.url.rstrip("/") + path, headers, body, timeout))
+        url = self.url.rstrip("/") + path
+        return await self.outbound.call(OutboundCall(method, url, headers, body, timeout, not_after=not_after))
 
 
 class RailRegistry:

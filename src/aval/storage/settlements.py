@@ -1,5 +1,6 @@
 """Settlement jobs: claimed with a lease and a rising fence, finished only by the worker that still holds them."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,10 @@ from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of
 
 @dataclass(frozen=True, slots=True)
 class SettlementJob:
-    """A leased job. `send_count` counts sends that may have reached the rail, each committed before it was made."""
+    """A leased job. `send_count` counts sends that may have reached the rail, each committed before it was made.
+
+    `held_until` is the end of the lease on this process's monotonic clock; it began to run before PostgreSQL was asked.
+    """
 
     transfer: Transfer
     challenge: Challenge
@@ -30,6 +34,7 @@ class SettlementJob:
     sync_wait: timedelta
     rail_url: str | None
     rail_secret_sealed: bytes | None
+    held_until: float
 
 
 _CLAIM = f"""
@@ -57,6 +62,7 @@ select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_reference, j.
 
 async def claim_settlements(connection: Connection, *, most: int, lease: timedelta) -> list[SettlementJob]:
     """Lease jobs that are due. The first claim of a job counts its send, so that a crash in between asks first."""
+    held_until = lease_end(lease)
     rows = await connection.fetch(_CLAIM, most, lease)
     return [
         SettlementJob(
@@ -74,9 +80,15 @@ async def claim_settlements(connection: Connection, *, most: int, lease: timedel
             sync_wait=timedelta(seconds=row["sync_wait_seconds"]),
             rail_url=row["rail_url"],
             rail_secret_sealed=row["rail_secret_sealed"],
+            held_until=held_until,
         )
         for row in rows
     ]
+
+
+def lease_end(lease: timedelta) -> float:
+    """When a lease asked for now ends, on the monotonic clock: the event loop's own may stand still for a turn."""
+    return time.monotonic() + lease.total_seconds()
 
 
 async def count_send(connection: Connection, job: SettlementJob, *, lease: timedelta) -> datetime | None:
@@ -131,7 +143,9 @@ async def lock_settlements(connection: Connection, keys: Sequence[JobKey]) -> li
     whole = columns(keys)
     await connection.fetch(_LOCK_OPERATIONS, whole[0], whole[1])
     return [
-        LockedJob(transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["due_at"], row["is_ours"])
+        LockedJob(
+            transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["due_at"], row["is_ours"]
+        )
         for row in await connection.fetch(_LOCK_JOBS, *whole)
     ]
 
