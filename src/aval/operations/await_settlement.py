@@ -48,9 +48,11 @@ class SettlementWatch:
     async def _look(self) -> None:
         while self._waiting:
             await asyncio.sleep(POLL.total_seconds())
+            if not self._waiting:
+                return  # they have given up meanwhile
             try:
                 async with self._db.reading() as connection:
-                    answered = await read_answered(connection, list(self._waiting) or [])
+                    answered = await read_answered(connection, list(self._waiting))
             except DatabaseUnavailable as failure:
                 for future in self._open(self._waiting):
                     future.set_exception(failure)
