@@ -78,14 +78,10 @@ class TransferCalls(TransferReads):
             method=Method(chosen) if chosen else None,
             fingerprint=self._fingerprint(call, (chosen or "").encode()),
             correlation_id=call.correlation_id,
-            render=lambda transfer, challenge: (202, _short(transfer, challenge)),
+            render=self._resent_kept,
         )
         outcome = await self.desk.resend(resend)
-        if isinstance(outcome, Replay):
-            return await self._replayed(call, outcome)
-        if outcome.verdict is not Verdict.APPROVED:
-            return self._confirmed(outcome, is_resend=True)
-        return Answer(202, _short(outcome.transfer, outcome.challenge))
+        return await self._replayed(call, outcome) if isinstance(outcome, Replay) else self._resent(outcome)
 
     async def cancel(self, call: Call) -> Answer:
         """PATCH …/cancel."""
@@ -121,6 +117,15 @@ class TransferCalls(TransferReads):
         if _is_waiting(call, outcome):
             return None
         answer = self._confirmed(outcome)
+        return answer.status, answer.body
+
+    def _resent(self, outcome: Confirmed) -> Answer:
+        if outcome.verdict is not Verdict.APPROVED:
+            return self._confirmed(outcome, is_resend=True)
+        return Answer(202, _short(outcome.transfer, outcome.challenge))
+
+    def _resent_kept(self, outcome: Confirmed) -> tuple[int, bytes]:
+        answer = self._resent(outcome)
         return answer.status, answer.body
 
     def _confirmed(self, outcome: Confirmed, *, is_resend: bool = False) -> Answer:

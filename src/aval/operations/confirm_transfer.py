@@ -36,7 +36,16 @@ from aval.storage.idempotency import KeptAnswer, keep_answers
 from aval.storage.sums import SpentQuestion, read_spent
 from aval.storage.webhook_events import EventRow, append_events
 
-_KEPT = frozenset({Verdict.INCORRECT, Verdict.SUPERSEDED, Verdict.TOKEN_EXPIRED, Verdict.EXHAUSTED, Verdict.APPROVED})
+_KEPT = frozenset(  # spec transfers.md §2.5: 2xx, Incorrect Token, Token Expired and rejected bodies
+    {
+        Verdict.INCORRECT,
+        Verdict.SUPERSEDED,
+        Verdict.TOKEN_EXPIRED,
+        Verdict.EXHAUSTED,
+        Verdict.ATTEMPTS_EXCEEDED,
+        Verdict.APPROVED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +224,11 @@ async def _decide_approved(connection: Connection, cases: Sequence[_Case], holid
 async def _spent(
     connection: Connection, cases: Sequence[_Case], facts: Sequence[ApprovalFacts]
 ) -> dict[SpentQuestion, Brl]:
-    questions = [
-        _sum_of(case.transfer)
-        for case, known in zip(cases, facts, strict=True)
-        if known.limits.has_sums
-    ]
+    questions = [_sum_of(case.transfer) for case, known in zip(cases, facts, strict=True) if known.limits.has_sums]
     return dict(await read_spent(connection, questions, cases[0].facts.now)) if questions else {}
 
 
-def _approval(
-    case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: dict[SpentQuestion, Brl]
-) -> Decision:
+def _approval(case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: dict[SpentQuestion, Brl]) -> Decision:
     transfer = case.transfer
     family = _sum_of(transfer)
     rejection = rejection_of(

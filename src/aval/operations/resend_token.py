@@ -32,7 +32,7 @@ class ResendCall:
     method: Method | None
     fingerprint: bytes
     correlation_id: str
-    render: Callable[[Transfer, Challenge], tuple[int, bytes]]
+    render: Callable[[Confirmed], tuple[int, bytes]]
 
 
 async def resend_token(db: Database, *, call: ResendCall, rules: Rules) -> Confirmed | Replay:
@@ -55,11 +55,17 @@ async def resend_token(db: Database, *, call: ResendCall, rules: Rules) -> Confi
         verdict = standing(before, facts.now)
         if verdict is Verdict.WINDOW_OVER:
             return Confirmed(transfer, await _expire(connection, call, facts, transfer, before), verdict)
-        if verdict is not None:
+        if verdict is Verdict.INVALID_STATUS:
             return Confirmed(transfer, before, verdict)
-        after = await _next_generation(connection, call, facts, transfer, before, rules)
-        await _keep(connection, call, facts, transfer, after)
-        return Confirmed(transfer, after, Verdict.APPROVED)
+        outcome = (
+            Confirmed(
+                transfer, await _next_generation(connection, call, facts, transfer, before, rules), Verdict.APPROVED
+            )
+            if verdict is None
+            else Confirmed(transfer, before, verdict)
+        )
+        await _keep(connection, call, facts, outcome)
+        return outcome
 
 
 async def _expire(
@@ -173,14 +179,12 @@ def _refuse_channel(kind: Kind, transfer: Transfer, method: Method, known: Resen
         raise Refusal(f"{kind.family}.channel_closed_on_resend")
 
 
-async def _keep(
-    connection: Connection, call: ResendCall, facts: CallFacts, transfer: Transfer, after: Challenge
-) -> None:
+async def _keep(connection: Connection, call: ResendCall, facts: CallFacts, outcome: Confirmed) -> None:
     if call.question.idempotency_key is None:
         return
-    status, body = call.render(transfer, after)
+    status, body = call.render(outcome)
     kept = KeptAnswer(
-        integrator_key=transfer.integrator_key,
+        integrator_key=outcome.transfer.integrator_key,
         path=call.question.path,
         idempotency_key=call.question.idempotency_key,
         fingerprint=call.fingerprint,
