@@ -18,6 +18,7 @@ from aval.storage.requests import read_operation
 from aval.storage.transfer_lists import TransferFilter, list_transfers
 
 DIRECTIONS = ("outgoing", "incoming")
+STATUSES = tuple(status.value for status in Status if status is not Status.APPROVED)  # only a batch is approved
 
 
 class TransferReads:
@@ -49,7 +50,7 @@ class TransferReads:
             QueryParameter("date_from", "date"),
             QueryParameter("date_to", "date"),
             QueryParameter(self.direction_name, "choice", DIRECTIONS),
-            QueryParameter(self.status_name, "choice", tuple(status.value for status in Status)),
+            QueryParameter(self.status_name, "choice", STATUSES),
             *PAGING,
         )
         if self._kind is not Kind.PIX_TRANSFER:
