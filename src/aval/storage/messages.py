@@ -42,7 +42,8 @@ with due as (
      where state = 'ready' and due_at <= clock_timestamp()
      order by due_at limit $1 for update skip locked
 ), claimed as (
-    update outbox m set due_at = clock_timestamp() + $2, fence = m.fence + 1, claim_count = least(m.claim_count + 1, 32767)
+    update outbox m set due_at = clock_timestamp() + $2, fence = m.fence + 1,
+           claim_count = least(m.claim_count + 1, 32767)
       from due where m.integrator_id = due.integrator_id and m.message_id = due.message_id
     returning m.*
 )
