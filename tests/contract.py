@@ -3,14 +3,14 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import msgspec
 from jsonschema import Draft202012Validator
 
-from aval.domain.errors import CATALOGUE
+from aval.domain.errors import CATALOGUE, ErrorEntry, entry
 from aval.http.edge import Route
 from aval.http.openapi import openapi_document
 from tests.factories import Reply
@@ -19,6 +19,7 @@ CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ALWAYS = {"cache-control": "no-store", "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
 EDGE_CODES = {"QIT000404": 404, "QIT000940": 405}  # of paths and methods no document can list
 
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 _PARAMETER = re.compile(r"\\\{\w+\\\}")
 
 
@@ -27,7 +28,7 @@ class Contract:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self.document: dict[str, Any] = json.loads(msgspec.json.encode(openapi_document(routes)))
-        self.seen: Counter[tuple[str, str, int]] = Counter()
+        self.seen: Counter[tuple[str, str, str]] = Counter()
         self._validators: dict[tuple[str, str, int], Draft202012Validator] = {}
 
     def faults(self, method: str, target: str, reply: Reply, correlation_id: str | None = None) -> list[str]:
@@ -37,7 +38,7 @@ class Contract:
         operation = None if template is None else self.document["paths"][template].get(method.lower())
         if template is None or operation is None:
             return faults + _edge_faults(reply)
-        self.seen[method, template, reply.status] += 1
+        self.seen[method, template, reply.code or str(reply.status)] += 1
         if str(reply.status) not in operation["responses"]:
             return [*faults, f"status {reply.status} is not documented"]
         return faults + self._body_faults(method, template, reply)
@@ -77,10 +78,22 @@ def _head_faults(reply: Reply, correlation_id: str | None) -> list[str]:
     return faults
 
 
-_TOLD: Mapping[str, set[tuple[int, str]]] = defaultdict(set)
-for _entry in CATALOGUE.values():
-    if _entry.http is not None:
-        _TOLD[_entry.code].add((_entry.http, _entry.title))
+def _reader(told: ErrorEntry) -> Callable[[int, Sequence[str]], bool]:
+    """Whether a status and three texts are this entry's, whatever its placeholders were filled with."""
+    texts = [told.title, told.description, told.translation]
+    patterns = [re.compile(".+".join(map(re.escape, _PLACEHOLDER.split(text)))) for text in texts]
+
+    def is_same(status: int, shown: Sequence[str]) -> bool:
+        matches = zip(patterns, shown, strict=True)
+        return status == told.http and all(pattern.fullmatch(text) for pattern, text in matches)
+
+    return is_same
+
+
+_TOLD: Mapping[str, list[Callable[[int, Sequence[str]], bool]]] = defaultdict(list)
+for _name in CATALOGUE:
+    for _told in {entry(_name), entry(_name, is_resend=True)}:
+        _TOLD[_told.code].append(_reader(_told))
 
 
 def _problem_faults(reply: Reply) -> list[str]:
@@ -89,10 +102,10 @@ def _problem_faults(reply: Reply) -> list[str]:
     told = reply.json
     if list(told) != ["title", "description", "translation", "code", "extra_fields"]:
         return [f"members {list(told)}"]
-    if "{" in told["description"] + told["translation"]:
-        return ["a placeholder is left"]
-    statuses = {http for http, _ in _TOLD.get(told["code"], ())}
-    return [] if reply.status in statuses else [f"{told['code']} is not catalogued with {reply.status}"]
+    texts = told["title"], told["description"], told["translation"]
+    if any(is_same(reply.status, texts) for is_same in _TOLD.get(told["code"], ())):
+        return []
+    return [f"{told['code']} is not catalogued with {reply.status} {texts}"]
 
 
 def _edge_faults(reply: Reply) -> list[str]:

@@ -212,7 +212,7 @@ async def test_tokens_open_only_their_own_operation(neighbours: Neighbours) -> N
 
 
 async def test_a_core_tells_of_its_own_settlements_only(neighbours: Neighbours) -> None:
-    """Signed by one integrator's core, another's reference answers like nobody's; a stranger's signature proves nothing."""
+    """Another's reference answers like nobody's, and a stranger's signature proves nothing."""
     world = neighbours.world
     cores = []
     for _ in range(2):

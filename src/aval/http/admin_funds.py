@@ -206,7 +206,7 @@ class AccountMoney:
 
 def _limits_of(family: str, limits: LimitSet | None) -> dict[str, int]:
     named = {} if limits is None else msgspec.structs.asdict(limits)
-    amounts = {name: optional_amount_of(raw, f"{family}.{name}", is_zero_allowed=True) for name, raw in named.items()}
+    amounts = {name: optional_amount_of(raw, f"{family}.{name}") for name, raw in named.items()}
     return {name: amount.centavos for name, amount in amounts.items() if amount is not None}
 
 

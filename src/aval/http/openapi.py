@@ -15,8 +15,16 @@ Schema = dict[str, Any]
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
-_EVERY_ROUTE = ("qit.bad_request", "qit.schema_error", "qit.internal_error", "qit.service_unavailable")
-_WITH_BODY = ("qit.syntax_error", "qit.payload_too_large", "qit.unsupported_media_type")
+# A body is judged on every route, so that one sent where none belongs is refused and not skipped over.
+_EVERY_ROUTE = (
+    "qit.bad_request",
+    "qit.schema_error",
+    "qit.syntax_error",
+    "qit.payload_too_large",
+    "qit.unsupported_media_type",
+    "qit.internal_error",
+    "qit.service_unavailable",
+)
 _BY_AUDIENCE = {
     "integrator": (
         "gdf.no_client_key",
@@ -106,8 +114,6 @@ def openapi_document(routes: Sequence[Route]) -> Schema:
 def refusals_of(route: Route) -> Iterator[str]:
     """Names of all errors a route may answer with: its own and the edge's."""
     names = [*_EVERY_ROUTE, *_BY_AUDIENCE[route.audience]]
-    if _takes_body(route):
-        names += _WITH_BODY
     if route.family == "qit" and any(map(is_key, _PARAMETER.findall(route.path))):
         names.append("qit.not_found")
     if route.family == "ted":
@@ -117,10 +123,6 @@ def refusals_of(route: Route) -> Iterator[str]:
             "date" in kinds
         )
     yield from dict.fromkeys([*names, *route.refusals])
-
-
-def _takes_body(route: Route) -> bool:
-    return route.request is not None or route.empty_body or route.method in {"POST", "PUT", "PATCH"}
 
 
 def _operation(route: Route) -> Schema:

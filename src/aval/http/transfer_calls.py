@@ -240,13 +240,8 @@ def _problem(name: str, extra_fields: dict[str, Any] | None = None) -> Answer:
 Slugs = tuple[str, ...]
 
 _READ = ("account_not_found", "operation_not_found")
-_TOKEN_CALLS = (
-    "account_not_found",
-    "operation_not_found",
-    "invalid_status",
-    "attempts_exceeded",
-    "idempotency_conflict",
-)
+_CANCEL = ("account_not_found", "operation_not_found", "invalid_status")
+_TOKEN_CALLS = (*_CANCEL, "attempts_exceeded", "idempotency_conflict")
 _CREATE = (
     "account_not_found",
     "account_unavailable",
@@ -308,6 +303,7 @@ def transfer_routes(
     hot = {"is_hot": True}
     bare = {"empty_body": True}
     created = (*_CREATE, *create_refusals)
+    validated = (*_VALIDATE, *(slug for slug in create_refusals if slug == "outside_ted_hours"))
     listed = {"response": calls.list_type(detail), "query": calls.list_query()}
     read = f"{one}/{{{calls.direction_name}}}"
     return [
@@ -318,7 +314,7 @@ def transfer_routes(
             calls.validate,
             202,
             "Approve with the token",
-            _VALIDATE,
+            validated,
             request=ValidateBody,
             **bare,
             **hot,
@@ -326,7 +322,7 @@ def transfer_routes(
         route(
             "PATCH", f"{one}/resend_token", calls.resend, 202, "Send a new token", _RESEND, request=ResendBody, **bare
         ),
-        route("PATCH", f"{one}/cancel", calls.cancel, 200, "Cancel while it waits for approval", _TOKEN_CALLS, **bare),
+        route("PATCH", f"{one}/cancel", calls.cancel, 200, "Cancel while it waits for approval", _CANCEL, **bare),
         route("GET", read, calls.read_one, 200, "Read one transfer", _READ, response=detail),
         route("GET", f"{many}s", calls.list_all, 200, "List transfers", _READ[:1], **listed),
     ]
