@@ -144,7 +144,7 @@ class TransferCalls(TransferReads):
             case Verdict.TOKEN_REFUSED:
                 raise schema_refusal(("token", "not_allowed"))
             case verdict:
-                return _problem(f"{self.kind.family}.{_ERRORS[verdict]}")
+                return _problem(f"{self.kind.family}.{ERRORS[verdict]}")
 
     async def _settled(self, call: Call, outcome: Confirmed) -> Answer:
         """Wait for the rail, then answer what became of it; kept under the Idempotency-Key before it leaves.
@@ -188,7 +188,7 @@ class TransferCalls(TransferReads):
         return await self._completed(call, self._confirmed(Confirmed(transfer, challenge, Verdict.APPROVED)))
 
 
-_ERRORS = {
+ERRORS = {
     Verdict.INCORRECT: "incorrect_token",
     Verdict.INVALID_STATUS: "invalid_status",
     Verdict.WINDOW_OVER: "invalid_status",
