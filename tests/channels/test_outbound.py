@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ssl
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -398,3 +399,15 @@ async def test_plain_http_behind_https_is_a_tls_failure() -> None:
     async with _raw_server(b"HTTP/1.1 200 OK\r\n\r\n") as port, _client() as client:
         answer = await client.call(_call(f"https://127.0.0.1:{port}/", timeout=1))
     assert answer.error == "tls_failed"
+
+
+@pytest.mark.parametrize(("held_for", "arrives"), [(5.0, True), (0.0, False)])
+async def test_a_body_that_comes_too_late_stays_here(held_for: float, arrives: bool) -> None:
+    seen: list[bytes] = []
+
+    async def serve(request: web.Request) -> web.Response:
+        seen.append(await request.read())
+        return web.Response(status=204)
+
+    answer = await _answer_to(serve, not_after=time.monotonic() + held_for)
+    assert (answer.status, seen) == ((204, [b"{}"]) if arrives else (None, []))

@@ -1,8 +1,9 @@
 """Settling: sent once, asked before sent again, written only under the lease, parked where a person can see it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -427,3 +428,14 @@ async def test_a_lost_claim_is_replaced_when_its_lease_is_over(own_stage: Stage,
     await approved(own_stage, own_party)
     jobs = [await claim_again(own_stage, worker_db) for _ in range(3)]
     assert [(job.fence, job.claim_count, job.send_count) for job in jobs] == [(1, 1, 1), (2, 2, 1), (3, 3, 1)]
+
+
+async def test_a_worker_that_was_stopped_past_its_lease_sends_nothing(
+    own_stage: Stage, own_party: Party, worker_db: Database
+):
+    key = await approved(own_stage, own_party)
+    rail = Script([SENT])
+    late = replace(await claim(worker_db), held_until=time.monotonic())
+    assert await ask(worker_db, late, rail) is None
+    assert rail.asked == []
+    assert await own_stage.status(key) == ("pending", None)
