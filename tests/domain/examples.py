@@ -1,6 +1,5 @@
 """Values of the domain to start from; every maker takes what should differ."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +11,7 @@ from aval.domain.money import Brl
 from aval.domain.principal import Integrator, Principal
 from aval.domain.request import RequestFacts, TransferRequest
 from aval.domain.transfer import Kind, Method, Payee, Status, Transfer, details_digest_of
+from tests.changed import replace
 
 INTEGRATOR = UUID("b1f4a9e6-0d3c-4a57-8e21-5c6d7f809a1b")
 ACCOUNT = UUID("5b7c6f0e-2f0a-4c7d-9a53-1f6d8e2b4c10")

@@ -1,6 +1,5 @@
 """Whether something may be requested or approved: approver, account, TED hours, limits (transfers.md §4.1 step 12)."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from aval.domain.approval import (
 )
 from aval.domain.money import ZERO, Brl
 from aval.domain.transfer import Kind, Method, Reason
+from tests.changed import replace
 from tests.domain.examples import approval_facts
 
 MONDAY = datetime(2026, 11, 23, 14, 0, tzinfo=UTC)  # 11:00 in Brasília

@@ -1,6 +1,5 @@
 """What a token call deserves: steps 6 to 11 of transfers.md §4.1, the first check that fails decides."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +20,7 @@ from aval.domain.challenge import (
 from aval.domain.keyring import Purpose
 from aval.domain.token import Alphabet, Token, TokenSeed
 from aval.domain.transfer import Kind, Method, Reason, Status
+from tests.changed import replace
 from tests.domain.examples import INSTANT, INTEGRATOR, NOW, OPERATION, SECRET, challenge, keyring
 
 SEED = TokenSeed(INTEGRATOR, OPERATION, b"\xd1" * 32, bytes(range(16)))

@@ -1,6 +1,5 @@
 """A request for a transfer: the order of checks of transfers.md §3.1, its fee, and its first challenge."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +22,7 @@ from aval.domain.request import (
 )
 from aval.domain.token import Alphabet
 from aval.domain.transfer import Kind, Method, Status
+from tests.changed import replace
 from tests.domain.examples import (
     CONTACT,
     INSTANT,

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import struct
 from base64 import b32encode
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aval.domain.token import SYMBOLS, Alphabet, Token, TokenSeed, derived_token
+from tests.changed import replace
 
 SEED = TokenSeed(
     integrator_key=UUID("5b7c6f0e-2f0a-4c7d-9a53-1f6d8e2b4c10"),

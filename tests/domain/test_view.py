@@ -1,7 +1,6 @@
 """Answers, snapshots, reads and webhooks member by member, in the documented order (transfers.md §3.2, §3.4, §7.1)."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -24,6 +23,7 @@ from aval.domain.view import (
     snapshot_view,
     transfer_view,
 )
+from tests.changed import replace
 from tests.domain.examples import ACCOUNT, NOW, OPERATION, REQUEST, TARGET, challenge, payee, transfer
 
 TRANSACTION = UUID("c41f8b7d-9a20-4e65-b3d7-08f2a6c95e13")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from aval.operations.coalesce import ALONE
 from aval.operations.confirm_transfer import Confirmed
 from aval.operations.request_transfer import Rules
 from aval.storage.database import LockNotWon
+from tests.changed import replace
 from tests.factories import Party
 from tests.stage import PENDING, Stage, until, wrong
 

@@ -4,17 +4,18 @@ Source: transfers.md §3.1 (order of checks on create), §4.1 step 12, §8.2.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from aval.domain.calendar import is_ted_open, limit_window
 from aval.domain.money import Brl
 from aval.domain.transfer import Kind, Method, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Limits of one family on one account (§8.2); None = no limit."""
 
     operation_amount_limit: Brl | None = None
@@ -40,8 +41,7 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class ApprovalFacts:
+class ApprovalFacts(msgspec.Struct, frozen=True):
     """What the approval checks look at, read under the locks of the transaction that decides."""
 
     account_status: str

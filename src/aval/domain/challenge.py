@@ -3,11 +3,13 @@
 Source: transfers.md §1.1, §2.7, §4.1 steps 6–11.
 """
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from aval.domain.keyring import KeyMissing, Keyring, Purpose
 from aval.domain.token import Alphabet, Token, TokenSeed, derived_token
@@ -25,8 +27,7 @@ DEFAULT_ALPHABETS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """The moving part of an operation (table `challenges`)."""
 
     status: Status
@@ -44,10 +45,13 @@ class Challenge:
     resend_cooldown: timedelta
     approval_deadline: datetime
     rejection_reason: Reason | str | None = None
-    refusal: dict[str, Any] | None = field(default=None, repr=False)
+    refusal: dict[str, Any] | None = None
     transaction_key: UUID | None = None
     event_sequence: int = 0
     updated_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     @property
     def attempts_remaining(self) -> int:
@@ -99,8 +103,7 @@ class Verdict(Enum):
     KEY_UNAVAILABLE = "key_unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """A verdict, and what the comparison was if one was made."""
 
     verdict: Verdict
@@ -112,13 +115,15 @@ class Judgement:
         return self.comparison is not None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSource:
+class TokenSource(msgspec.Struct, frozen=True):
     """Derives the tokens of one challenge; a sandbox integrator may fix them all."""
 
-    keyring: Keyring = field(repr=False)
+    keyring: Keyring
     seed: TokenSeed
-    fixed_token: str | None = field(default=None, repr=False)
+    fixed_token: str | None = None
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     def token(self, challenge: Challenge, generation: int) -> Token:
         """The token of a generation; raises KeyMissing if the key of the challenge's `kid` is gone."""

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 CHARACTERS_MAX = 10  # spec transfers.md §2.3
 CENTAVOS_MAX = 999_999_999  # spec transfers.md §2.3: 9999999.99
@@ -16,8 +17,7 @@ class AmountError(ValueError):
     """The text is no amount of the wire contract."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Brl:
+class Brl(msgspec.Struct, frozen=True, order=True):
     """An amount in reais as whole centavos; negative only as a difference."""
 
     centavos: int

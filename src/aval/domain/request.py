@@ -5,10 +5,11 @@ Source: transfers.md §3.1 (create, order of checks), §2.5, §2.6.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from aval.domain.approval import ApprovalFacts, exceeded_limit, is_approver_allowed, is_outside_ted_hours
 from aval.domain.budget import BudgetStop
@@ -20,27 +21,29 @@ from aval.domain.token import Alphabet
 from aval.domain.transfer import Kind, Method, Payee, Status
 
 
-@dataclass(frozen=True, slots=True)
-class TransferRequest:
+class TransferRequest(msgspec.Struct, frozen=True):
     """One create call, decoded. `refusal` is what the edge found wrong and whose turn comes after the account's."""
 
     principal: Principal
     kind: Kind
     account_key: UUID
     key: UUID
-    nonce: bytes = field(repr=False)
+    nonce: bytes
     request_control_key: UUID
     fingerprint: bytes
     correlation_id: str
     amount: Brl
     end_to_end_id: str | None = None
-    payee: Payee | None = field(default=None, repr=False)
+    payee: Payee | None = None
     pix_transfer_type: str | None = None
-    pix_message: str | None = field(default=None, repr=False)
+    pix_message: str | None = None
     receiver_conciliation_id: str | None = None
     approver_index: bytes = b""
     method: Method = Method.SMS
     refusal: Refusal | None = None
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     @property
     def identity(self) -> tuple[UUID, str, UUID]:
@@ -48,8 +51,7 @@ class TransferRequest:
         return self.principal.integrator.key, self.kind.value, self.request_control_key
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True):
     """What PostgreSQL knows about one request, read in one statement."""
 
     now: datetime

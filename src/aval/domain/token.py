@@ -6,9 +6,10 @@ Source: DESIGN.md §3, transfers.md §2.7.
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
+
+import msgspec
 
 TOKEN_SYMBOLS = 6
 SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -36,11 +37,13 @@ class Alphabet(StrEnum):
         return cls.CROCKFORD32 if letter == "c" else cls.DIGITS
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """Six symbols, as sent or as submitted; it does not print."""
 
-    text: str = field(repr=False)
+    text: str
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     @classmethod
     def parse(cls, text: str) -> "Token | None":
@@ -58,14 +61,16 @@ class Token:
         return hmac.compare_digest(self.folded(alphabet), other.folded(alphabet))
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSeed:
+class TokenSeed(msgspec.Struct, frozen=True):
     """All of a challenge that goes into its tokens, but the key and the generation."""
 
     integrator_key: UUID
     operation_key: UUID
     details_digest: bytes
-    nonce: bytes = field(repr=False)
+    nonce: bytes
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
 
 def derived_token(secret: bytes, seed: TokenSeed, *, generation: int, alphabet: Alphabet) -> Token:

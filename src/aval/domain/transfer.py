@@ -5,7 +5,6 @@ Source: transfers.md §1.1, §2.6, §5.2.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -93,15 +92,17 @@ class Method(StrEnum):
     DEVICE = "device"
 
 
-@dataclass(frozen=True, slots=True)
-class Payee:
+class Payee(msgspec.Struct, frozen=True):
     """Who gets the money, as stored at creation and bound to the challenge."""
 
     name: str
-    document: str | None = field(default=None, repr=False)
-    target_account: Mapping[str, str] | None = field(default=None, repr=False)
-    target_pix_key: str | None = field(default=None, repr=False)
+    document: str | None = None
+    target_account: Mapping[str, str] | None = None
+    target_pix_key: str | None = None
     institution_name: str | None = None
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     @property
     def target(self) -> str | None:
@@ -114,8 +115,7 @@ class Payee:
         return f"{account['ispb']}/{account['account_branch']}/{account['account_number']}-{account['account_digit']}"
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(msgspec.Struct, frozen=True):
     """What was requested; nothing of it ever changes (table `operations`)."""
 
     integrator_key: UUID
@@ -133,10 +133,13 @@ class Transfer:
     pix_transfer_type: str | None
     pix_message: str | None
     receiver_conciliation_id: str | None
-    nonce: bytes = field(repr=False)
+    nonce: bytes
     correlation_id: str
     created_at: datetime | None = None
     details_digest: bytes = b""
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     @property
     def debit(self) -> Brl:

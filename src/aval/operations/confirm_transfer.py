@@ -1,9 +1,11 @@
 """Judge tokens: lock, read the clock, compare, check, debit and promise the settlement – one commit for many calls."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
+
+import msgspec
 
 from aval.domain.approval import ApprovalFacts, rejection_of
 from aval.domain.budget import NO_HISTORY, BudgetFigures, GuessHistory, guess_stop, is_approver_digits_spent
@@ -48,8 +50,7 @@ _KEPT = frozenset(  # spec transfers.md §2.5: 2xx, Incorrect Token, Token Expir
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(msgspec.Struct, frozen=True):
     """What a token call came to, as it stands after the commit."""
 
     transfer: Transfer
@@ -57,8 +58,7 @@ class Confirmed:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """The same call was answered before; no status if that one still waits for the rail."""
 
     transfer: Transfer
@@ -69,16 +69,18 @@ class Replay:
 Rendered = tuple[int, bytes] | None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmCall:
+class ConfirmCall(msgspec.Struct, frozen=True):
     """One validate_token call. `render` makes the answer to keep under its Idempotency-Key, None while it waits."""
 
     question: Question
     kind: Kind
-    token: Token | None = field(repr=False)
+    token: Token | None
     fingerprint: bytes
     correlation_id: str
     render: Callable[[Confirmed], Rendered]
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     @property
     def operation(self) -> OperationId:

@@ -1,9 +1,12 @@
 """Accept requests for transfers: check them in the documented order, store them, promise the first token."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
 from aval.domain.challenge import Challenge
@@ -23,8 +26,7 @@ from aval.storage.sums import SpentQuestion, read_spent
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(msgspec.Struct, frozen=True):
     """A transfer that waits for approval, or the one an earlier same request made."""
 
     transfer: Transfer

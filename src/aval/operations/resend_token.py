@@ -1,9 +1,11 @@
 """Issue the next token of an operation: a new generation, a new 5:00, the same attempts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from aval.domain.approval import Limits, channel_limit_of
 from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
+
 from aval.domain.challenge import Challenge
 from aval.domain.keyring import KeyMissing, Keyring
 from aval.domain.transfer import Kind, Reason, Status, details_digest_of, moved_to
@@ -224,7 +226,7 @@ def _after(
     rejection_reason: str | None = None,
     refusal: dict[str, object] | None = None,
 ) -> Challenge:
-    return replace(
+    return msgspec.structs.replace(
         job.challenge,
         status=moved_to(job.challenge.status, status),
         transaction_key=transaction_key or job.challenge.transaction_key,

@@ -1,10 +1,13 @@
 """Second-factor calls on operations, set-wise: lock, read the clock after the lock, write what was decided."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from aval.domain.approval import ApprovalFacts, Limits
 from aval.domain.challenge import Challenge
@@ -50,8 +53,7 @@ async def lock_operations(
     return {(row["integrator_id"], row["operation_id"]): (transfer_of(row), challenge_of(row)) for row in rows}
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What a second-factor call names: the caller, the account in its path, the operation, and its key if any."""
 
     principal: Principal
@@ -61,8 +63,7 @@ class Question:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallFacts:
+class CallFacts(msgspec.Struct, frozen=True):
     """What PostgreSQL knows about one call once its operation is locked; `now` was read after the lock."""
 
     now: datetime
@@ -72,8 +73,7 @@ class CallFacts:
     remembered: "Remembered | None"
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(msgspec.Struct, frozen=True):
     """What was answered before under the same Idempotency-Key; no status while a synchronous call still waits."""
 
     fingerprint: bytes
@@ -181,8 +181,7 @@ def _approval_of(row: Row, family: str, holidays: frozenset[date]) -> ApprovalFa
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What a token call changes: the comparison that was made, and the status it led to."""
 
     transfer: Transfer
