@@ -7,7 +7,7 @@ from aval.domain.budget import GuessHistory, WrongComparison
 from aval.storage.database import Connection
 from aval.storage.rows import columns
 
-APPROVER_ROWS_MAX = 100  # the largest budget of an approver: 100 wrong in 30 days
+APPROVER_ROWS_MAX = 1_000  # the highest budget of an approver that a setting may give
 
 _BY_APPROVER = """
 select r.integrator_id, r.approver_id, w.judged_at, w.alphabet = 'digits' as is_digits, w.comparison_no = 5 as is_fifth
