@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from aval.domain.challenge import Verdict
@@ -27,12 +27,13 @@ NOT_ANSWERED = set(
 )
 
 
-def _arguments() -> Iterator[ast.expr]:
+@cache
+def _arguments() -> list[ast.expr]:
     """Every positional argument of every call in the sources."""
-    for path in sorted(SRC.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                yield from node.args
+    trees = (ast.parse(path.read_text()) for path in sorted(SRC.rglob("*.py")))
+    return [
+        argument for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) for argument in node.args
+    ]
 
 
 def _named() -> set[str]:
