@@ -229,6 +229,13 @@ async def test_a_body_that_does_not_fit_is_refused(wire: Wire, change: Any, fiel
     assert answer.json["extra_fields"] == {"errors": [{"field": field, "reason": reason}]}
 
 
+@pytest.mark.parametrize("qr_code", ["static_qr_code", "dynamic_qr_code"])
+async def test_a_qr_code_brings_its_conciliation_id(wire: Wire, qr_code: str) -> None:
+    change = key_request(pix_transfer_type=qr_code, receiver_conciliation_id=f" {'9' * 35} ")
+    shown = (await wire.read(await wire.new(**change))).json
+    assert (shown["pix_transfer_type"], shown["receiver_conciliation_id"]) == (qr_code, "9" * 35)
+
+
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
