@@ -1,0 +1,198 @@
+"""Proof of ST6: whatever races, money is never negative, lost or created, and nothing is paid or given back twice.
+
+Fifty accounts with little on them; operations are requested, approved several times at once, cancelled, expired,
+refused and returned by the rail, told twice by callbacks, while an administrator books on and off. Two API processes'
+desks and two workers share the database. All along one snapshot after the other has to add up; at the end the entries
+of every operation are what its state asks for.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from aval.domain.errors import Refusal
+from aval.domain.money import Brl
+from aval.operations.post_entry import EntryRequest, post_entry
+from aval.operations.settle_transfer import take_callback
+from aval.ports import RailAnswer, RailStatus
+from aval.storage.database import Database
+from tests.factories import AUTHOR, Party, Reply
+from tests.ledger import check_balances, check_ledger
+from tests.proof.deployment import figure
+from tests.stage import RETRY, OpenAs, Stage, ted_body, until, working
+
+pytestmark = pytest.mark.proof
+
+ACCOUNTS = 50
+OPERATIONS = figure(1_000, 10_000)
+AT_ONCE = 24
+POOL_SHARE = 6  # callers that do not come through a desk; more would only wait for a connection
+BALANCE = Brl(25_00)  # three or four transfers drain it
+FEE = 37
+SCRIPTS = [0, 0, 0, 92, 93, 95, 95, 98, 99]  # transfers.md §10: what the rail does with it
+RETURN = {"refusal_code": 1, "enumerator": "conta_destinatario_encerrada", "description": "Target account is closed"}
+WORDS = [
+    RailAnswer(RailStatus.REJECTED, rejection_reason="rail_refused"),
+    RailAnswer(RailStatus.RETURNED, transaction_key=uuid4(), refusal=RETURN),
+    RailAnswer(RailStatus.SENT, transaction_key=uuid4()),
+]
+
+
+@dataclass
+class Market:
+    """What races, over one database, and how often what happened."""
+
+    stage: Stage
+    worker: Database
+    parties: Sequence[Party]
+    chance: random.Random
+    happened: Counter[str] = field(default_factory=Counter)
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(POOL_SHARE))
+
+    async def run_operation(self) -> None:
+        """One operation from request to whatever end its rivals come to."""
+        party, kind = self.chance.choice(self.parties), self.chance.choice(["pix_transfer", "ted"])
+        if self.chance.random() < 0.3:
+            await self._book(party, "credit")
+        answer = await self._request(party, kind)
+        if answer.status != 202:
+            return self._count("request", answer)
+        key = UUID(answer.json[f"{kind}_key"])
+        token = await self.stage.token(party, key)
+        approve = [self._approve(party, key, kind, token, process) for process in range(self.chance.randint(0, 3))]
+        rivals: list[Callable[[], Awaitable[None]]] = [
+            lambda: self._cancel(party, key, kind),
+            lambda: self._expire(key),
+            lambda: self._book(party),
+            lambda: self._tell(party, key),
+        ]
+        acts = approve + [rival() for rival in rivals if self.chance.random() < 0.25]
+        self.chance.shuffle(acts)
+        if self.chance.random() < 0.1:
+            await self._drain(party)
+        await asyncio.gather(*acts)
+        if self.chance.random() < 0.5:
+            await asyncio.gather(*(self._tell(party, key) for _ in range(self.chance.randint(1, 3))))
+
+    async def _request(self, party: Party, kind: str) -> Reply:
+        script = self.chance.choice(SCRIPTS)
+        body = party.pix() if kind == "pix_transfer" else ted_body(party)
+        body["target_account"]["ispb"] = f"999999{script:02d}" if script else "87654321"
+        body["transaction_amount"] = self.chance.randrange(1, 1_000) / 100
+        return await self.stage.call(party, "POST", kind, body, process=self.chance.randrange(2))
+
+    async def _approve(self, party: Party, key: UUID, kind: str, token: str, process: int) -> None:
+        self._count("approve", await self.stage.validate(party, key, token, kind, process=process))
+
+    async def _cancel(self, party: Party, key: UUID, kind: str) -> None:
+        self._count("cancel", await self.stage.cancel(party, key, kind))
+
+    async def _expire(self, key: UUID) -> None:
+        """An hour passes; the sweeper of the running worker comes for it."""
+        await self.stage.execute(
+            "update challenges set approval_deadline = clock_timestamp() - interval '1 second' where operation_id = $1"
+            " and status = 'pending_2fa_approval'",
+            key,
+        )
+        self.happened["expire"] += 1
+
+    async def _drain(self, party: Party) -> None:
+        """Take what is there: the next approval meets an empty account."""
+        query = "select balance_centavos from accounts where account_id = $1"
+        await self._book(party, "debit", await self.stage.value(query, party.account.key))
+
+    async def _book(self, party: Party, entry_type: str | None = None, centavos: int | None = None) -> None:
+        amount = Brl(centavos or self.chance.randrange(1, 2_000))
+        request = EntryRequest(
+            party.account.key, uuid4(), entry_type or self.chance.choice(["credit", "debit"]), amount, None
+        )
+        try:
+            async with self.room:
+                await post_entry(self.stage.db, integrator_key=party.key, request=request, author=AUTHOR)
+            self.happened[f"book {request.entry_type}"] += 1
+        except Refusal:
+            self.happened["book refused"] += 1
+
+    async def _tell(self, party: Party, key: UUID) -> None:
+        """The core's own word, as a callback brings it: twice, late, or nonsense."""
+        word = self.chance.choice(WORDS)
+        said = [
+            take_callback(self.worker, integrator_key=party.key, rail_reference=key, answer=word, policy=RETRY)
+            for _ in range(2)
+        ]
+        async with self.room:
+            self.happened[f"told {word.status}"] += any(await asyncio.gather(*said))
+
+    def _count(self, act: str, answer: Reply) -> None:
+        assert answer.status < 500, answer
+        self.happened[f"{act} {answer.status} {answer.code or ''}".strip()] += 1
+
+
+async def test_funds_are_never_negative_lost_or_created(
+    db: Database, db_as: OpenAs, chance: random.Random, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = await Stage.make(db, db_as, processes=2)
+    parties = await run_all([stage.party(balance=BALANCE) for _ in range(ACCOUNTS)], 8)
+    await stage.execute(f"update integrators set pix_fee_centavos = {FEE}, ted_fee_centavos = {FEE * 3}")
+    market = Market(stage, await db_as("aval_app_settle"), parties, chance)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(working(await stage.worker()))
+        watching = asyncio.create_task(watch(stage))
+        await run_all([market.run_operation() for _ in range(OPERATIONS)], AT_ONCE)
+        await until(lambda: is_settled(stage))
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+    await check_ledger(db)
+    stuck = "select j.* from settlement_jobs j join challenges c using (integrator_id, operation_id)"
+    assert await stage.fetch(f"{stuck} where c.status = 'pending' and j.state <> 'parked'") == []
+    assert await stage.value("select deadlocks from pg_stat_database where datname = current_database()") == 0
+    ends = await stage.fetch(
+        "select c.status || coalesce(' ' || c.rejection_reason, '') as ended, count(*) from challenges c group by 1"
+    )
+    with capsys.disabled():
+        print(f"funds: {dict(ends)}\n       {dict(sorted(market.happened.items()))}")
+    wanted = {"sent", "cancelled", "rejected rail_refused", "rejected approval_window_expired"}
+    wanted |= {"rejected insufficient_funds", "rejected target_account_not_found", f"rejected {RETURN['enumerator']}"}
+    assert wanted <= {ended for ended, _ in ends}
+
+
+async def watch(stage: Stage) -> None:
+    """All along every snapshot adds up; and "later" of the sandbox rail comes soon."""
+    while True:
+        await check_balances(stage.db)
+        await stage.execute(
+            "update settlement_jobs set created_at = created_at - $1::interval, due_at = due_at - $1::interval"
+            " where ctid = any(array(select ctid from settlement_jobs where state = 'ready' and rail_status is not null"
+            " for update skip locked))",
+            timedelta(seconds=1),
+        )
+        await asyncio.sleep(0.05)
+
+
+async def is_settled(stage: Stage) -> bool:
+    return not await stage.value(
+        "select (select count(*) from settlement_jobs where state = 'ready') + (select count(*) from challenges"
+        " where status = 'pending_2fa_approval' and approval_deadline < clock_timestamp())"
+    )
+
+
+async def run_all(calls: Sequence[Awaitable[object]], at_once: int) -> list[object]:
+    """Await everything, so many at once; the first failure ends it."""
+    room = asyncio.Semaphore(at_once)
+
+    async def run(call: Awaitable[object]) -> object:
+        async with room:
+            return await call
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run(call)) for call in calls]
+    return [task.result() for task in tasks]
