@@ -86,7 +86,7 @@ docs: $(STAMP) ## write the generated pages (docs/errors.md and others) anew
 	@$(PY) docs/generate.py
 
 # One resolution serves Linux and macOS and every Python from 3.11; no index address is written down.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra server --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" $(UPGRADE)
 
 lock: $(STAMP) ## resolve both lock files anew (UPGRADE=--upgrade takes newer versions)

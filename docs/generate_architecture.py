@@ -52,7 +52,7 @@ def _told(contract: Mapping[str, object]) -> str:
             return f"{protected} are imported by {allowed} alone."
         case _:
             sources, forbidden = _names(contract["source_modules"]), _names(contract["forbidden_modules"], "or")
-            return f"{sources} do not import {forbidden}."
+            return f"no module of {sources} imports {forbidden}."
 
 
 def _names(modules: object, last: str = "and") -> str:

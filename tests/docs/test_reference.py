@@ -87,7 +87,7 @@ def test_a_transition_without_a_cause_is_a_bug() -> None:
 
 def test_the_contract_is_told_in_words() -> None:
     forbidden = {"name": "N", "type": "forbidden", "source_modules": ["aval.a"], "forbidden_modules": ["b", "c"]}
-    assert import_contract([forbidden]) == "- **N**: `a` do not import `b` or `c`."
+    assert import_contract([forbidden]) == "- **N**: no module of `a` imports `b` or `c`."
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:

@@ -1,0 +1,183 @@
+"""Aval for asyncio, over aiohttp."""
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+
+import aiohttp
+
+from aval import __version__
+from aval.client import surroundings, transfers
+from aval.client.address import Address
+from aval.client.call import ANSWER_BYTES_MAX, Call, Lost, Reply, Result
+from aval.client.credentials import Credential
+from aval.client.tries import DEFAULT_RETRY, Retry, Tries, result_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Asked(Generic[P, T]):
+    """A method of the client: takes what the function that makes its call takes, and makes the call."""
+
+    def __init__(self, make: Callable[P, Call[T]]) -> None:
+        self.make = make
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Call[T]]: ...
+
+    @overload
+    def __get__(self, client: "AvalClient", owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+
+    def __get__(
+        self, client: "AvalClient | None", owner: type
+    ) -> Callable[P, Call[T]] | Callable[P, Coroutine[Any, Any, T]]:
+        if client is None:
+            return self.make
+        asking = client
+
+        @functools.wraps(self.make)
+        async def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await asking.send(self.make(*args, **kwargs))
+
+        return ask
+
+
+class AvalClient:
+    """Calls one Aval as one integrator; keeps its connections, and is closed by `async with` or `close`.
+
+    A call is repeated as `retry` says where that is safe. A try takes at most `timeout_s`, which is to be more than
+    the integrator's `sync_wait_seconds`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credential: Credential,
+        *,
+        retry: Retry = DEFAULT_RETRY,
+        timeout_s: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+        is_plain_http_allowed: bool = False,
+    ) -> None:
+        self._address = Address.of(base_url, is_plain_http_allowed=is_plain_http_allowed)
+        self._credential = credential
+        self._retry = retry
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    create_pix = Asked(transfers.create_pix)
+    validate_pix = Asked(transfers.PIX.validate)
+    resend_pix = Asked(transfers.PIX.resend)
+    cancel_pix = Asked(transfers.PIX.cancel)
+    get_pix = Asked(transfers.PIX.get)
+    list_pix = Asked(transfers.list_pix)
+
+    create_ted = Asked(transfers.create_ted)
+    validate_ted = Asked(transfers.TED.validate)
+    resend_ted = Asked(transfers.TED.resend)
+    cancel_ted = Asked(transfers.TED.cancel)
+    get_ted = Asked(transfers.TED.get)
+    list_ted = Asked(transfers.list_ted)
+
+    get_account = Asked(surroundings.get_account)
+    create_webhook_endpoint = Asked(surroundings.create_webhook_endpoint)
+    list_webhook_endpoints = Asked(surroundings.list_webhook_endpoints)
+    change_webhook_endpoint = Asked(surroundings.change_webhook_endpoint)
+    delete_webhook_endpoint = Asked(surroundings.delete_webhook_endpoint)
+    rotate_webhook_secret = Asked(surroundings.rotate_webhook_secret)
+    list_events = Asked(surroundings.list_events)
+    resend_callback = Asked(surroundings.resend_callback)
+    read_inbox = Asked(surroundings.read_inbox)
+    advance = Asked(surroundings.advance)
+
+    def __repr__(self) -> str:
+        return f"AvalClient({self._address.origin!r}, {self._credential!r})"
+
+    async def __aenter__(self) -> Self:
+        """Connections are made when they are needed."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, call: Call[Result]) -> Result:
+        """Make a logical call, in as many tries as it needs; raises AvalError."""
+        tries = Tries(call, self._retry)
+        while True:
+            outcome = await self._try(call)
+            pause = tries.pause_after(outcome)
+            if pause is None:
+                return result_of(call, outcome, tries)
+            await asyncio.sleep(pause)
+
+    async def _try(self, call: Call[Any]) -> Reply | Lost:
+        """One try. What went wrong is a value: exceptions of the connection may hold the credential."""
+        try:
+            async with self._opened().request(
+                call.method,
+                self._address.origin + call.target,
+                data=call.body or None,
+                headers=call.headers(),
+                middlewares=(_Proof(self._credential, call.body),),
+                allow_redirects=False,
+            ) as response:
+                headers = {name.lower(): text for name, text in response.headers.items()}
+                return Reply(response.status, headers, await _read(response.content))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return Lost(type(error).__name__, was_sent=False)
+        except (aiohttp.ClientError, OSError) as error:
+            return Lost(type(error).__name__, was_sent=True)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:  # made late: it belongs to the running event loop
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls or True),
+                headers={"User-Agent": f"aval-python/{__version__}", "Accept-Encoding": "identity"},
+                skip_auto_headers=("Content-Type",),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                auto_decompress=False,
+            )
+        return self._session
+
+
+class _Proof:
+    """Adds the credential's headers, once: aiohttp would send a PUT again by itself, with a signature already used."""
+
+    def __init__(self, credential: Credential, body: bytes) -> None:
+        self._credential = credential
+        self._body = body
+        self._is_used = False
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self._is_used:
+            raise aiohttp.ClientOSError
+        self._is_used = True
+        target = request.url.raw_path_qs  # as it will be on the wire
+        request.headers.update(self._credential.headers(request.method, target, self._body))
+        return await handler(request)
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            raise aiohttp.ClientPayloadError
+    return bytes(body)

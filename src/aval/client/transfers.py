@@ -1,0 +1,188 @@
+"""The calls of Pix and TED (transfers.md §3.1, §4).
+
+Creating repeats under its `request_control_key`; validating, resending and cancelling under an Idempotency-Key that is
+made once per logical call. Both may be given: a caller who has stored them can repeat the call after a crash.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Generic, Literal, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from aval.client.amounts import Amount, amount_json
+from aval.client.answers import Page, Pix, PixDetail, Ted, TedDetail
+from aval.client.call import Call, Key, ids_of, json_body, key_text, once
+from aval.client.paging import page_reader, query_of
+from aval.client.requests import Approver, PixTarget, TargetAccount, TokenChannel, pix_target_fields
+
+Short = TypeVar("Short")
+Detail = TypeVar("Detail")
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCalls(Generic[Short, Detail]):
+    """The calls that Pix and TED have alike; `kind` is what paths say."""
+
+    kind: Literal["pix_transfer", "ted"]
+    read: Callable[[bytes], Short]
+    read_detail: Callable[[bytes], Detail]
+
+    def validate(
+        self,
+        account_key: Key,
+        key: Key,
+        token: str | None = None,
+        *,
+        idempotency_key: str | None = None,
+        correlation_id: str | None = None,
+    ) -> Call[Short]:
+        """Hand in the approver's token; none after an approval on a device."""
+        ids = once(correlation_id, idempotency_key)
+        return Call("PUT", self._path(account_key, key, "validate_token"), self.read, json_body(token=token), ids=ids)
+
+    def resend(
+        self,
+        account_key: Key,
+        key: Key,
+        contact_type: TokenChannel | None = None,
+        *,
+        idempotency_key: str | None = None,
+        correlation_id: str | None = None,
+    ) -> Call[Short]:
+        """Have a new token sent, over another channel if one is named; the old one is void."""
+        ids = once(correlation_id, idempotency_key)
+        body = json_body(contact_type=contact_type)
+        return Call("PATCH", self._path(account_key, key, "resend_token"), self.read, body, ids=ids)
+
+    def cancel(
+        self,
+        account_key: Key,
+        key: Key,
+        *,
+        idempotency_key: str | None = None,
+        correlation_id: str | None = None,
+    ) -> Call[Short]:
+        """Cancel a transfer that waits for its token."""
+        ids = once(correlation_id, idempotency_key)
+        return Call("PATCH", self._path(account_key, key, "cancel"), self.read, ids=ids)
+
+    def get(self, account_key: Key, key: Key) -> Call[Detail]:
+        """Read one transfer."""
+        return Call("GET", self._path(account_key, key, "outgoing"), self.read_detail)
+
+    def _path(self, account_key: Key, key: Key, last: str) -> str:
+        return f"/account/{key_text('account_key', account_key)}/{self.kind}/{key_text('key', key)}/{last}"
+
+    def _create(
+        self, account_key: Key, control_key: Key | None, correlation_id: str | None, **body: Any
+    ) -> Call[Short]:
+        ids = ids_of(correlation_id, request_control_key=uuid4() if control_key is None else control_key)
+        path = f"/account/{key_text('account_key', account_key)}/{self.kind}"
+        return Call("POST", path, self.read, json_body(request_control_key=ids.request_control_key, **body), ids=ids)
+
+
+PIX = TransferCalls("pix_transfer", msgspec.json.Decoder(Pix).decode, msgspec.json.Decoder(PixDetail).decode)
+TED = TransferCalls("ted", msgspec.json.Decoder(Ted).decode, msgspec.json.Decoder(TedDetail).decode)
+_read_pix_page = page_reader(PixDetail)
+_read_ted_page = page_reader(TedDetail)
+
+
+def create_pix(
+    account_key: Key,
+    *,
+    amount: Amount,
+    target: PixTarget,
+    approver: Approver,
+    message: str | None = None,
+    request_control_key: Key | None = None,
+    correlation_id: str | None = None,
+) -> Call[Pix]:
+    """Ask for a Pix; it waits for the approver's token."""
+    return PIX._create(
+        account_key,
+        request_control_key,
+        correlation_id,
+        transaction_amount=amount_json(amount),
+        pix_message=message,
+        tfa_info=approver.wire(),
+        **pix_target_fields(target),
+    )
+
+
+def create_ted(
+    account_key: Key,
+    *,
+    amount: Amount,
+    target: TargetAccount,
+    approver: Approver,
+    request_control_key: Key | None = None,
+    correlation_id: str | None = None,
+) -> Call[Ted]:
+    """Ask for a TED; it waits for the approver's token."""
+    return TED._create(
+        account_key,
+        request_control_key,
+        correlation_id,
+        transaction_amount=amount_json(amount),
+        target_account=target.wire(),
+        tfa_info=approver.wire(),
+    )
+
+
+def list_pix(
+    account_key: Key,
+    *,
+    request_control_key: Key | None = None,
+    end_to_end_id: str | None = None,
+    transaction_key: Key | None = None,
+    status: str | None = None,
+    date_from: date | None = None,
+    date_to: date | None = None,
+    order_by: Literal["asc", "desc"] | None = None,
+    page: int | None = None,
+    page_size: int | None = None,
+) -> Call[Page[PixDetail]]:
+    """List Pix of an account by creation, days as in Brasília, at most 30 a page."""
+    query = query_of(
+        request_control_key=_optional("request_control_key", request_control_key),
+        end_to_end_id=end_to_end_id,
+        transaction_key=_optional("transaction_key", transaction_key),
+        pix_transfer_status=status,
+        date_from=date_from,
+        date_to=date_to,
+        order_by=order_by,
+        page=page,
+        page_size=page_size,
+    )
+    path = f"/account/{key_text('account_key', account_key)}/pix_transfers"
+    return Call("GET", path, _read_pix_page, query=query)
+
+
+def list_ted(
+    account_key: Key,
+    *,
+    request_control_key: Key | None = None,
+    status: str | None = None,
+    date_from: date | None = None,
+    date_to: date | None = None,
+    page: int | None = None,
+    page_size: int | None = None,
+) -> Call[Page[TedDetail]]:
+    """List TEDs of an account by creation, days as in Brasília, at most 30 a page."""
+    query = query_of(
+        request_control_key=_optional("request_control_key", request_control_key),
+        ted_status=status,
+        date_from=date_from,
+        date_to=date_to,
+        page=page,
+        page_size=page_size,
+    )
+    path = f"/account/{key_text('account_key', account_key)}/teds"
+    return Call("GET", path, _read_ted_page, query=query)
+
+
+def _optional(name: str, key: Key | None) -> str | None:
+    return None if key is None else key_text(name, key)
