@@ -54,8 +54,8 @@ async def test_a_provider_nobody_knows_is_refused_by_the_name_of_its_setting() -
 
 def test_budgets_and_holidays_reach_the_rules() -> None:
     names = [each.name for each in fields(BudgetFigures)]
-    environ = {f"AVAL_{name.upper()}": str(number) for number, name in enumerate(names, start=1001)}
+    environ = {f"AVAL_{name.upper()}": str(number) for number, name in enumerate(names, start=101)}
     rules = rules_of(Settings.read(environ | {"AVAL_TED_HOLIDAYS": "2026-12-24"}))
-    assert [getattr(rules.figures, name) for name in names] == list(range(1001, 1001 + len(names)))
+    assert [getattr(rules.figures, name) for name in names] == list(range(101, 101 + len(names)))
     assert date(2026, 12, 24) in rules.holidays
     assert rules_of(Settings.read({})).figures == BudgetFigures()
