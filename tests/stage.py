@@ -31,7 +31,7 @@ from aval.worker.loop import WorkerParts, run_worker
 from aval.worker.pump import Pace
 from tests.factories import Client, KeyringHolder, Party, Reply, SandboxRails, make_keyring, make_parts, make_party
 
-OpenAs = Callable[[str], Awaitable[Database]]
+OpenAs = Callable[[str], Awaitable[Database]]  # by role
 
 FEATURES = ("pix", "ted", "admin", "webhooks", "notifications", "sandbox", "rail")
 PACE = Pace(batch_size=64, jobs_max=128, poll=timedelta(milliseconds=10))

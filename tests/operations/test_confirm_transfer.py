@@ -142,20 +142,20 @@ async def test_a_batch_leaves_out_what_is_locked_or_unknown(stage: Stage, party:
 
 
 async def test_a_lock_held_too_long_is_told_and_nothing_is_evaluated(stage: Stage, party: Party):
-    key = await stage.request(party)
-    call = await stage.confirm_call(party, key, "000000")
-    async with stage.locked("challenges", "operation_id", key):
+    keys = await stage.requests(party, 4)
+    call = await stage.confirm_call(party, keys[3], "000000")
+    async with stage.locked("challenges", "operation_id", *keys):
         answers = await asyncio.gather(
-            stage.approve(party, key),
-            stage.resend(party, key),
-            stage.cancel(party, key),
+            stage.approve(party, keys[0]),
+            stage.resend(party, keys[1]),
+            stage.cancel(party, keys[2]),
             stage.confirm_together([call]),
             return_exceptions=True,
         )
     assert isinstance(answers.pop(), LockNotWon)
     assert [(a.status, a.code, a.headers["retry-after"]) for a in answers] == [(503, "QIT000944", "1")] * 3
-    assert await stage.counts(key) == (0, 0, 0, 0)
-    assert (await stage.approve(party, key)).status == 202
+    assert {await stage.counts(key) for key in keys} == {(0, 0, 0, 0)}
+    assert (await stage.approve(party, keys[0])).status == 202
 
 
 async def test_an_account_locked_elsewhere_is_waited_for(stage: Stage, party: Party):

@@ -1,15 +1,21 @@
 """A worker process: four kinds of work side by side under three roles, none of which ends the others."""
 
 import asyncio
+import random
 from datetime import timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
+from aval.domain.money import Brl
+from aval.operations.post_entry import EntryRequest, post_entry
+from aval.operations.settle_transfer import take_callback
+from aval.ports import RailAnswer, RailStatus
 from aval.worker import loop
 from aval.worker.loop import run_worker
-from tests.factories import KeyringHolder, Party
-from tests.stage import Stage, until, working
+from tests.factories import AUTHOR, KeyringHolder, Party
+from tests.stage import RETRY, Stage, until, working, wrong
 
 
 @pytest.fixture
@@ -141,3 +147,57 @@ async def test_windows_close_though_the_sweep_comes_late(own_stage: Stage, own_p
 
         await until(is_over)
     assert [sequence for sequence, _ in await own_stage.events(key)] == [1]
+
+
+async def test_everything_at_once_never_deadlocks_and_the_books_balance(own_stage: Stage):
+    """Approvals, resends, cancels, callbacks, sweeps, settlements and administration on the same few accounts."""
+    stage = own_stage
+    parties = [await stage.party(balance=Brl(3_000_00)) for _ in range(3)]
+    chance = random.Random(1207)
+    async with working(await stage.worker()), working(await stage.worker()):
+        for _ in range(4):
+            keys = [(p, await stage.request(p, "ted", transaction_amount=chance.randint(1, 99))) for p in parties * 6]
+            calls = [act(stage, party, key, chance) for party, key in keys for _ in range(3)]
+            calls += [enter(stage, party) for party in parties * 3]
+            chance.shuffle(calls)
+            answers = await asyncio.gather(*calls)
+            assert {answer for answer in answers if answer is not None and answer >= 500} == set()
+
+        async def is_quiet() -> bool:
+            return await stage.value("select count(*) from settlement_jobs where state = 'ready'") == 0
+
+        await until(is_quiet)
+    assert await stage.value("select deadlocks from pg_stat_database where datname = current_database()") == 0
+    for party in parties:
+        assert await stage.balance(party) >= 0
+    numbered = await stage.fetch(
+        "select max(sequence) = count(*) and min(sequence) = 1 from events group by integrator_id, operation_id"
+    )
+    assert set(numbered) == {(True,)}
+    debits = await stage.value("select count(*) from ledger_entries where entry_type = 'transfer'")
+    assert debits == await stage.value("select count(*) from settlement_jobs") > 0
+
+
+async def act(stage: Stage, party: Party, key: UUID, chance: random.Random) -> int | None:
+    """One call on an operation, whatever it is worth; the HTTP status."""
+    process, kind = chance.randrange(2), chance.choice(["right", "right", "wrong", "resend", "cancel", "over", "told"])
+    if kind == "over":
+        await stage.shift(key, 3_601)
+    elif kind == "told":
+        answer = RailAnswer(RailStatus.REJECTED, rejection_reason="rail_refused")
+        await take_callback(stage.parts.db, integrator_key=party.key, rail_reference=key, answer=answer, policy=RETRY)
+    elif kind == "resend":
+        await stage.shift(key, 30)
+        return (await stage.resend(party, key, "ted", process=process)).status
+    elif kind == "cancel":
+        return (await stage.cancel(party, key, "ted", process=process)).status
+    else:
+        token = await stage.token(party, key)
+        given = token if kind == "right" else wrong(token)
+        return (await stage.validate(party, key, given, "ted", process=process)).status
+    return None
+
+
+async def enter(stage: Stage, party: Party) -> None:
+    request = EntryRequest(party.account.key, uuid4(), "credit", Brl(1_00), None)
+    await post_entry(stage.db, integrator_key=party.key, request=request, author=AUTHOR)
