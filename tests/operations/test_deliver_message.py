@@ -210,6 +210,18 @@ async def test_the_sandbox_and_refusals_do_not_count_as_failures_of_the_channel(
     assert await channel(own_stage) == (0, None)
 
 
+async def test_what_the_sandbox_delivers_says_nothing_about_the_channel(
+    own_stage: Stage, own_party: Party, notify_db: Database
+):
+    live = await own_stage.party(mode="live", ted_hours=False, budgets=False)
+    for failures in (1, 2):
+        await own_stage.request(live)
+        failed = await deliver(await claim(notify_db), Provider(FAILED))
+        await own_stage.request(own_party)
+        await record(notify_db, failed, await deliver(await claim(notify_db), Provider()))
+        assert (await channel(own_stage))[0] == failures
+
+
 async def deliveries(stage: Stage) -> Mapping[str, int]:
     rows = await stage.fetch("select state, count(*) from outbox group by state")
     return dict(rows)

@@ -182,10 +182,12 @@ def _failure_event(transfer: Transfer, challenge: Challenge, sequence: int, now:
 
 
 async def _count_channels(db: Database, deliveries: Sequence[Delivered], breaker: BreakerPolicy) -> None:
-    """Feed the breaker: a channel that only failed counts up, one success clears it."""
-    asked = {d.message.channel for d in deliveries if d.is_channel_failure is not None and not d.message.is_sandbox}
+    """Feed the breaker: a channel that only failed counts up, one success clears it; the sandbox has no channels."""
+    tries: dict[str, list[bool]] = {}
+    for delivery in deliveries:
+        if delivery.is_channel_failure is not None and not delivery.message.is_sandbox:
+            tries.setdefault(delivery.message.channel, []).append(delivery.is_channel_failure)
     async with db.connection() as connection:
-        for channel in asked:
-            tries = [d.is_channel_failure for d in deliveries if d.message.channel == channel]
-            failures = 0 if False in tries else sum(bool(failed) for failed in tries)
+        for channel, failed in tries.items():
+            failures = sum(failed) if all(failed) else 0
             await count_channel(connection, channel, failures=failures, most=breaker.failures_max, pause=breaker.pause)
