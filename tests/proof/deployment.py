@@ -146,21 +146,44 @@ class RunningAval:
         api: AvalProcess | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """One HTTP request, to the API processes in turn unless one is named.
+        """One HTTP request, to the API processes in turn unless one is named; `body` is encoded unless it is bytes.
 
         Raises ConnectionError or TimeoutError when no whole answer came: then its outcome is unknown.
         """
+        port, request = self._request(method, path, body, key, api, headers)
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            return await self._exchange(port, request)
+
+    async def cut(
+        self, method: str, path: str, body: Any = None, *, key: str, after_s: float, headers: Mapping[str, str]
+    ) -> None:
+        """Send a request, and reset its connection a little later: its answer is lost, if there was one."""
+        port, request = self._request(method, path, body, key, None, headers)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        await asyncio.sleep(after_s)
+        writer.transport.abort()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        key: str,
+        api: AvalProcess | None,
+        headers: Mapping[str, str] | None,
+    ) -> tuple[int, bytes]:
+        """The port of an API process and the bytes to send there."""
         if api is None:
             self._turn += 1
             api = self.apis[self._turn % len(self.apis)]
         assert api.port is not None
-        content = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         given = {"Host": f"127.0.0.1:{api.port}", "Authorization": f"Bearer {key}", **(headers or {})}
         if content:
             given |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
         lines = "".join(f"{name}: {text}\r\n" for name, text in given.items())
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            return await self._exchange(api.port, f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + content)
+        return api.port, f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + content
 
     async def _exchange(self, port: int, request: bytes) -> Reply:
         idle = self._idle.setdefault(port, [])
