@@ -205,8 +205,7 @@ async def guess_before(world: World, party: Party, count: int, *, alphabet: str 
     operations = [await world.request(party) for _ in range(-(-count // 4))]
     for number in range(count):
         await world.execute(
-            "insert into comparisons values"
-            " ($1, $2, $3, 1, 'wrong', $4, $5, true, clock_timestamp())",
+            "insert into comparisons values ($1, $2, $3, 1, 'wrong', $4, $5, true, clock_timestamp())",
             party.key,
             operations[number // 4],
             number % 4 + 1,

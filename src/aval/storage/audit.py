@@ -28,8 +28,7 @@ class AuditRow:
 async def append_audit(connection: Connection, acts: Iterable[AuditRow]) -> None:
     """Write acts in the running transaction, in one statement."""
     rows = [
-        (a.integrator_key, a.at, a.actor, a.action, a.operation_key, dict(a.details), a.correlation_id)
-        for a in acts
+        (a.integrator_key, a.at, a.actor, a.action, a.operation_key, dict(a.details), a.correlation_id) for a in acts
     ]
     if rows:
         await connection.execute(
