@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from aval.domain.keyring import Keyring
+from aval.operations.coalesce import ALONE
 from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, record_answers, take_callback
 from aval.ports import PayeeFound, Rail, RailAnswer, RailStatus, RailTarget, SettlementOrder
 from aval.storage.database import Database
@@ -288,6 +289,22 @@ async def test_one_row_that_cannot_be_written_fails_alone(own_stage: Stage, own_
         await until(are_sent)
     assert [(await own_stage.status(key))[0] for key in keys] == ["sent", "pending", "sent", "sent"]
     await own_stage.balance(own_party)
+
+
+async def test_an_operation_locked_elsewhere_keeps_no_neighbour_waiting(
+    own_stage: Stage, own_party: Party, worker_db: Database
+):
+    keys = [await approved(own_stage, own_party) for _ in range(4)]
+    async with worker_db.connection() as connection:
+        jobs = await claim_settlements(connection, most=10, lease=POLICY.lease)
+    answers = [answer for job in jobs if (answer := await ask(worker_db, job, Script([SENT]))) is not None]
+    held = answers[1].operation_key
+    async with own_stage.locked("challenges", "operation_id", held):
+        taken = await record_answers(worker_db, answers=answers, policy=POLICY, may_wait=False)
+    assert taken == [True, ALONE, True, True]
+    assert await own_stage.status(held) == ("pending", None)
+    assert await record_answers(worker_db, answers=answers[1:2], policy=POLICY) == [True]
+    assert {await own_stage.status(key) for key in keys} == {("sent", None)}
 
 
 async def told(db: Database, party: Party, key: UUID, answers: Sequence[RailAnswer]) -> list[bool]:

@@ -55,7 +55,7 @@ class Shop:
         finally:
             self.at_once -= 1
 
-    async def record(self, done: Sequence[str]) -> list[Any]:
+    async def record(self, done: Sequence[str], _may_wait: bool) -> list[Any]:
         if self.record_failures:
             raise self.record_failures.pop(0)
         self.recorded += done

@@ -11,7 +11,7 @@ import msgspec
 from aval.domain.challenge import Challenge
 from aval.domain.keyring import KeyMissing, Keyring
 from aval.domain.transfer import Kind, Reason, Status, details_digest_of, moved_to
-from aval.operations.coalesce import Postponed
+from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.confirm_transfer import status_event
 from aval.ports import Rail, RailAnswer, Rails, RailStatus, RailTarget, SettlementOrder
 from aval.storage.clock import read_clock
@@ -158,20 +158,23 @@ async def record_answers(
 ) -> list[bool | Exception | Postponed]:
     """Write what rails said, set-wise: status, refund, ledger, webhook, audit and job in one transaction.
 
-    For each answer whether it was taken: one under a lost lease changes nothing.
+    For each answer whether it was taken: one under a lost lease changes nothing. Without `may_wait` one whose
+    operation is locked elsewhere is ALONE.
     """
     async with db.transaction() as connection:
-        taken = await take_answers(connection, answers, policy)
+        taken = await take_answers(connection, answers, policy, may_wait=may_wait)
     return list(taken)
 
 
-async def take_answers(connection: Connection, answers: Sequence[Answered], policy: RetryPolicy) -> list[bool]:
+async def take_answers(
+    connection: Connection, answers: Sequence[Answered], policy: RetryPolicy, *, may_wait: bool = True
+) -> list[bool | Postponed]:
     """Write what rails said in the running transaction, see `record_answers`."""
-    jobs = await lock_settlements(connection, [answer.key for answer in answers])
+    jobs = await lock_settlements(connection, [answer.key for answer in answers], may_wait=may_wait)
     now = await read_clock(connection)
     settled, events = [], []
     for answered, job in zip(answers, jobs, strict=True):
-        if not job.is_ours:
+        if job is None or not job.is_ours:
             continue
         result = _settled(job, answered, policy, now)
         settled.append(result)
@@ -179,7 +182,7 @@ async def take_answers(connection: Connection, answers: Sequence[Answered], poli
             events.append(_event(job, result.after))
     await write_settlements(connection, settled)
     await append_events(connection, events)
-    return [job.is_ours for job in jobs]
+    return [ALONE if job is None else job.is_ours for job in jobs]
 
 
 def _event(job: LockedJob, after: Challenge) -> EventRow:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from aval.domain.challenge import Challenge
 from aval.domain.transfer import Transfer
-from aval.storage.database import Connection
+from aval.storage.database import Connection, Row
 from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, columns, transfer_of
 
 
@@ -119,10 +119,11 @@ class LockedJob:
 
 
 _LOCK_OPERATIONS = """
-select 1 from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
+select c.integrator_id, c.operation_id from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
   join challenges c on c.integrator_id = r.integrator_id and c.operation_id = r.operation_id
  order by c.integrator_id, c.operation_id for no key update of c
 """
+_LOCK_FREE_OPERATIONS = _LOCK_OPERATIONS.rstrip() + " skip locked"
 _LOCK_JOBS = f"""
 select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.due_at,
        r.fence is null or r.fence = j.fence as is_ours
@@ -138,16 +139,23 @@ select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.due
 JobKey = tuple[UUID, UUID, int, int | None]
 
 
-async def lock_settlements(connection: Connection, keys: Sequence[JobKey]) -> list[LockedJob]:
-    """Lock operations and then jobs, each (integrator, operation, item, fence); a fence of None asks for no lease."""
-    whole = columns(keys)
-    await connection.fetch(_LOCK_OPERATIONS, whole[0], whole[1])
-    return [
-        LockedJob(
-            transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["due_at"], row["is_ours"]
-        )
-        for row in await connection.fetch(_LOCK_JOBS, *whole)
-    ]
+async def lock_settlements(connection: Connection, keys: Sequence[JobKey], *, may_wait: bool) -> list[LockedJob | None]:
+    """Lock operations and then jobs, each (integrator, operation, item, fence); a fence of None asks for no lease.
+
+    Without `may_wait` a job whose operation is locked elsewhere is None.
+    """
+    operations = columns(key[:2] for key in keys)
+    statement = _LOCK_OPERATIONS if may_wait else _LOCK_FREE_OPERATIONS
+    won = {tuple(row) for row in await connection.fetch(statement, *operations)}
+    asked = [key for key in keys if key[:2] in won]
+    jobs = iter(await connection.fetch(_LOCK_JOBS, *columns(asked)) if asked else ())
+    return [_locked_of(next(jobs)) if key[:2] in won else None for key in keys]
+
+
+def _locked_of(row: Row) -> LockedJob:
+    return LockedJob(
+        transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["due_at"], row["is_ours"]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,8 @@ def _settlements(parts: WorkerParts) -> Work[SettlementJob, Answered]:
             parts.settle_db, job=job, rails=parts.rails, keyring=parts.keyring.current(), policy=parts.retry
         )
 
-    async def record(done: Sequence[Answered]) -> Any:
-        return await record_answers(parts.settle_db, answers=done, policy=parts.retry)
+    async def record(done: Sequence[Answered], may_wait: bool) -> Any:
+        return await record_answers(parts.settle_db, answers=done, policy=parts.retry, may_wait=may_wait)
 
     return Work("settlement", parts.retry.lease, claim, do, failed_settlement, record)
 
@@ -101,7 +101,7 @@ def _messages(parts: WorkerParts) -> Work[PromisedMessage, Delivered]:
             message=message, keyring=parts.keyring.current(), channel_of=parts.channel_of, policy=parts.retry
         )
 
-    async def record(done: Sequence[Delivered]) -> Any:
+    async def record(done: Sequence[Delivered], _may_wait: bool) -> Any:
         return await record_deliveries(parts.notify_db, deliveries=done, breaker=parts.breaker)
 
     def failed(message: PromisedMessage, error: str) -> Delivered:
@@ -133,7 +133,7 @@ def _webhooks(parts: WorkerParts) -> Work[PromisedCallback, Posted]:
     def failed(callback: PromisedCallback, error: str) -> Posted:
         return failed_post(callback, parts.webhooks, error)
 
-    async def record(done: Sequence[Posted]) -> Any:
+    async def record(done: Sequence[Posted], _may_wait: bool) -> Any:
         return await record_callbacks(parts.webhook_db, posted=done)
 
     return Work("webhook", parts.retry.lease, claim, do, failed, record)

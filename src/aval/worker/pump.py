@@ -43,7 +43,7 @@ class Work(Generic[JobT, DoneT]):
     claim: Callable[[int], Awaitable[Sequence[JobT]]]
     do: Callable[[JobT], Awaitable[DoneT | None]]
     failed: Callable[[JobT, str], DoneT]
-    record: Callable[[Sequence[DoneT]], Awaitable[Sequence[bool | Exception | Postponed]]]
+    record: Callable[[Sequence[DoneT], bool], Awaitable[Sequence[bool | Exception | Postponed]]]
 
 
 class Pump(Generic[JobT, DoneT]):
@@ -54,7 +54,7 @@ class Pump(Generic[JobT, DoneT]):
         self._pace = pace
         self._tasks: set[asyncio.Task[None]] = set()
         self._recorder: Coalescer[DoneT, bool] = Coalescer(
-            self._record, key_of=id, batch_max=pace.batch_size, lanes=RECORD_LANES
+            work.record, key_of=id, batch_max=pace.batch_size, lanes=RECORD_LANES
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -106,9 +106,6 @@ class Pump(Generic[JobT, DoneT]):
         except Exception as failure:  # noqa: BLE001 – its values could be secret, so only its kind is told
             _log.error("job_failed", work=self._work.name, failure=type(failure).__name__)
             return self._work.failed(job, f"failed:{type(failure).__name__}")
-
-    async def _record(self, done: Sequence[DoneT], may_wait: bool) -> Sequence[bool | Exception | Postponed]:
-        return await self._work.record(done)
 
     @staticmethod
     async def _pause(stopping: asyncio.Event, pause: timedelta) -> None:
