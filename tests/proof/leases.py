@@ -19,14 +19,13 @@ import aiohttp
 import pytest
 
 from aval.channels.outbound import OutboundHttp
-from aval.operations.settle_transfer import RetryPolicy
+from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, record_answers
 from aval.ports import Rail, RailAnswer, Rails, RailTarget, SettlementOrder
 from aval.rails.http import RailRegistry
 from aval.storage.database import Database
-from aval.worker.loop import _settlements as settlement_work
-from aval.worker.pump import Work
+from aval.storage.settlements import SettlementJob, claim_settlements
 from tests.chaos.parties import control, rail_secret_of, told
-from tests.factories import Party
+from tests.factories import Party, make_keyring
 from tests.proof.deployment import figure, live_tokens, running_deployment
 from tests.rails.core_process import running_core
 from tests.stage import OpenAs, Stage, until
@@ -50,12 +49,11 @@ class Scene:
     session: aiohttp.ClientSession
     outbound: OutboundHttp
 
-    async def worker(self, lease: timedelta, pause: asyncio.Event | None = None) -> Work[Any, Any]:
+    async def worker(self, lease: timedelta, pause: asyncio.Event | None = None) -> "Worker":
         rails: Rails = RailRegistry(self.outbound)
         policy = RetryPolicy(gaps=(timedelta(milliseconds=50),), tries_max=20, lease=lease)
-        parts = await self.stage.worker(retry=policy, rails=rails if pause is None else PausingRails(rails, pause))
-        await parts.outbound.close()
-        return settlement_work(parts)
+        db = await self.stage.open_as("aval_app_settle")
+        return Worker(db, rails if pause is None else PausingRails(rails, pause), policy)
 
     async def approved(self, number: int) -> list[UUID]:
         keys = await self.stage.requests(self.party, number, transaction_amount=1)
@@ -76,6 +74,25 @@ class Scene:
     async def ledger(self) -> dict[UUID, Any]:
         entries = (await told(self.session, f"{self.core_url}/ledger"))["entries"]
         return {UUID(entry["rail_reference"]): entry for entry in entries}
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The three steps of a worker, so that it can be stopped between them."""
+
+    db: Database
+    rails: Rails
+    policy: RetryPolicy
+
+    async def claim(self, most: int) -> list[SettlementJob]:
+        async with self.db.connection() as connection:
+            return await claim_settlements(connection, most=most, lease=self.policy.lease)
+
+    async def do(self, job: SettlementJob) -> Answered | None:
+        return await ask_rail(self.db, job=job, rails=self.rails, keyring=make_keyring(), policy=self.policy)
+
+    async def record(self, said: Sequence[Answered]) -> Sequence[Any]:
+        return await record_answers(self.db, answers=said, policy=self.policy)
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,7 @@ async def scene(db: Database, db_as: OpenAs) -> AsyncIterator[Scene]:
             await outbound.close()
 
 
-async def finish(worker: Work[Any, Any], number: int) -> None:
+async def finish(worker: Worker, number: int) -> None:
     """Claim, do and record until so many jobs are done."""
     async with asyncio.timeout(20):
         while number:
@@ -128,14 +145,15 @@ async def finish(worker: Work[Any, Any], number: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def go_on(worker: Work[Any, Any], jobs: Sequence[Any]) -> None:
+async def go_on(worker: Worker, jobs: Sequence[Any]) -> None:
     """The other worker ends what it has in hand."""
     if jobs:
         said = await asyncio.gather(*map(worker.do, jobs))
-        assert None not in said and all(await worker.record(said))
+        answers = [answer for answer in said if answer is not None]
+        assert len(answers) == len(jobs) and all(await worker.record(answers))
 
 
-async def resume(scene: Scene, worker: Work[Any, Any], keys: Sequence[UUID], said: Sequence[Any]) -> None:
+async def resume(scene: Scene, worker: Worker, keys: Sequence[UUID], said: Sequence[Any]) -> None:
     """The stopped worker goes on: what it wants to record is refused, and no row is touched."""
     before = await scene.rows(keys)
     answers = [answer for answer in said if answer is not None]
