@@ -47,6 +47,7 @@ class Stage:
         """The delivered message of a generation, from the sandbox's inbox."""
 
         async def look() -> Any:
+            """The message, once it is delivered."""
             rows = (await self.caller.get(f"/sandbox/inbox?operation_key={operation_key}"))["data"]
             arrived = (row for row in rows if row["generation"] == generation and row["delivery_status"] == "delivered")
             return next(arrived, None)

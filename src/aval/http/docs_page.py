@@ -22,6 +22,7 @@ def docs_routes(documented: Sequence[Route]) -> list[Route]:
     document = encoded(openapi_document(documented))
 
     async def openapi(_call: Call) -> Answer:
+        """GET /openapi.json."""
         return Answer(200, document)
 
     pages = [

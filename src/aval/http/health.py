@@ -33,9 +33,11 @@ def health_routes(parts: Parts) -> list[Route]:
     versions = [migration.version for migration in read_migrations()]
 
     async def healthz(_call: Call) -> Answer:
+        """GET /healthz."""
         return json_answer(200, Health("ok"))
 
     async def readyz(_call: Call) -> Answer:
+        """GET /readyz."""
         database, schema = await _database_state(parts, versions)
         keys = _keys_state(parts)
         is_ready = database == schema == keys == "ok"
@@ -43,6 +45,7 @@ def health_routes(parts: Parts) -> list[Route]:
         return json_answer(200 if is_ready else 503, state)
 
     async def metrics(_call: Call) -> Answer:
+        """GET /metrics."""
         return Answer(200, await render_metrics(parts.metrics, parts.db), {"content-type": CONTENT_TYPE})
 
     return [

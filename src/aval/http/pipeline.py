@@ -66,6 +66,7 @@ class Pipeline:
         """Answer one request of a route."""
 
         async def work(call: Call, exchange: Exchange) -> Answer:
+            """Check the call and let its route answer."""
             call.params = params
             return await self._answered(call, route, exchange)
 
@@ -77,6 +78,7 @@ class Pipeline:
         """Answer a request that no route takes."""
 
         async def work(_call: Call, exchange: Exchange) -> Answer:
+            """Refuse whatever it is."""
             check_head(exchange.scope)
             raise refusal()
 

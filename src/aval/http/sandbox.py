@@ -134,6 +134,7 @@ class Sandbox:
             destinations = await _destinations(connection, integrator.key, contacts, keyring)
 
         def row(message: InboxMessage) -> InboxAnswer:
+            """One message as it was sent."""
             return _row(message, destinations[message.contact_key], keyring)
 
         return json_answer(200, listing(page, messages, row))
