@@ -60,7 +60,7 @@ lint: $(STAMP) ## check layout, style, types, imports, docstrings and tidiness
 	$(say) "Rooms and imports (import-linter)"
 	@$(BIN)/lint-imports
 	$(say) "Docstrings (interrogate)"
-	@$(BIN)/interrogate
+	@$(BIN)/interrogate src
 	$(say) "Tidiness (tests/test_tidy.py)"
 	@$(PY) -m pytest tests/test_tidy.py -q
 
