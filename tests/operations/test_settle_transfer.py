@@ -59,11 +59,23 @@ async def worker_db(own_stage: Stage) -> Database:
     return await own_stage.open_as("aval_app_settle")
 
 
+async def payer(stage: Stage) -> Party:
+    """A party that pays fees."""
+    party = await stage.party()
+    await stage.execute(
+        "update integrators set pix_fee_centavos = 150, ted_fee_centavos = 1000 where integrator_id = $1", party.key
+    )
+    return party
+
+
 @pytest.fixture
 async def own_party(own_stage: Stage) -> Party:
-    party = await own_stage.party()
-    await own_stage.execute("update integrators set pix_fee_centavos = 150, ted_fee_centavos = 1000")
-    return party
+    return await payer(own_stage)
+
+
+@pytest.fixture
+async def party(stage: Stage) -> Party:
+    return await payer(stage)
 
 
 async def approved(stage: Stage, party: Party, kind: str = "pix_transfer") -> UUID:
@@ -314,11 +326,6 @@ async def told(db: Database, party: Party, key: UUID, answers: Sequence[RailAnsw
     ]
 
 
-@pytest.fixture
-async def api_db(own_stage: Stage) -> Database:
-    return own_stage.parts.db
-
-
 CALLBACKS = {
     "confirmed": ([SENT], ("sent", None), 1, ["fee", "transfer"]),
     "confirmed twice": ([SENT, SENT], ("sent", None), 1, ["fee", "transfer"]),
@@ -361,59 +368,57 @@ CALLBACKS = {
 
 
 @pytest.mark.parametrize("case", CALLBACKS)
-async def test_what_a_core_tells_moves_forward_and_counts_once(
-    own_stage: Stage, own_party: Party, api_db: Database, case: str
-):
+async def test_what_a_core_tells_moves_forward_and_counts_once(stage: Stage, party: Party, case: str):
     answers, end, webhooks, booked = CALLBACKS[case]
-    key = await approved(own_stage, own_party, "ted")
-    assert await told(api_db, own_party, key, answers) == [True] * len(answers)
-    assert await own_stage.status(key) == end
-    assert [sequence for sequence, _ in await own_stage.events(key)] == list(range(1, webhooks + 1))
-    assert await entries(own_stage, key) == booked
-    await own_stage.balance(own_party)
+    key = await approved(stage, party, "ted")
+    assert await told(stage.parts.db, party, key, answers) == [True] * len(answers)
+    assert await stage.status(key) == end
+    assert [sequence for sequence, _ in await stage.events(key)] == list(range(1, webhooks + 1))
+    assert await entries(stage, key) == booked
+    await stage.balance(party)
 
 
-async def test_a_returned_ted_shows_the_rails_own_reason(own_stage: Stage, own_party: Party, api_db: Database):
-    key = await approved(own_stage, own_party, "ted")
-    await told(api_db, own_party, key, [SENT, RETURNED])
-    answer = await own_stage.call(own_party, "GET", f"ted/{key}/outgoing")
+async def test_a_returned_ted_shows_the_rails_own_reason(stage: Stage, party: Party):
+    key = await approved(stage, party, "ted")
+    await told(stage.parts.db, party, key, [SENT, RETURNED])
+    answer = await stage.call(party, "GET", f"ted/{key}/outgoing")
     assert answer.json["refusal_reason"] == RETURN
     assert answer.json["transaction_key"] == str(TRANSACTION)
 
 
-async def test_a_pix_is_never_returned(own_stage: Stage, own_party: Party, api_db: Database):
-    key = await approved(own_stage, own_party)
-    await told(api_db, own_party, key, [SENT, RETURNED])
-    assert await own_stage.status(key) == ("sent", None)
+async def test_a_pix_is_never_returned(stage: Stage, party: Party):
+    key = await approved(stage, party)
+    await told(stage.parts.db, party, key, [SENT, RETURNED])
+    assert await stage.status(key) == ("sent", None)
 
 
-async def test_callbacks_at_once_count_once(own_stage: Stage, own_party: Party, api_db: Database):
-    key = await approved(own_stage, own_party, "ted")
+async def test_callbacks_at_once_count_once(stage: Stage, party: Party):
+    key = await approved(stage, party, "ted")
     answers = [SENT, RETURNED, REFUSED, ACCEPTED] * 4
-    await asyncio.gather(*(told(api_db, own_party, key, [answer]) for answer in answers))
-    status, _ = await own_stage.status(key)
-    booked = await entries(own_stage, key)
+    await asyncio.gather(*(told(stage.parts.db, party, key, [answer]) for answer in answers))
+    status, _ = await stage.status(key)
+    booked = await entries(stage, key)
     assert status == "rejected"
     assert booked in (["fee", "transfer", "transfer_return"], ["fee", "fee_refund", "transfer", "transfer_refund"])
-    sequences = [sequence for sequence, _ in await own_stage.events(key)]
+    sequences = [sequence for sequence, _ in await stage.events(key)]
     assert sequences == list(range(1, len(sequences) + 1))
-    await own_stage.balance(own_party)
+    await stage.balance(party)
 
 
-async def test_success_after_parking_ends_it(own_stage: Stage, own_party: Party, worker_db: Database, api_db: Database):
+async def test_success_after_parking_ends_it(own_stage: Stage, own_party: Party, worker_db: Database):
     key = await approved(own_stage, own_party)
     await own_stage.execute("update settlement_jobs set state = 'parked', rail_status = 'unknown'")
-    await told(api_db, own_party, key, [SENT])
+    await told(own_stage.parts.db, own_party, key, [SENT])
     assert await own_stage.status(key) == ("sent", None)
     assert (await job_of(own_stage, key))[:2] == ("done", "sent")
 
 
 async def test_a_callback_overtakes_the_worker_whose_answer_comes_later(
-    own_stage: Stage, own_party: Party, worker_db: Database, api_db: Database
+    own_stage: Stage, own_party: Party, worker_db: Database
 ):
     key = await approved(own_stage, own_party)
     answered = await ask(worker_db, await claim(worker_db), Script([SILENT]))
-    await told(api_db, own_party, key, [SENT])
+    await told(own_stage.parts.db, own_party, key, [SENT])
     assert answered is not None
     await record_answers(worker_db, answers=[answered], policy=POLICY)
     assert await own_stage.status(key) == ("sent", None)
@@ -421,24 +426,22 @@ async def test_a_callback_overtakes_the_worker_whose_answer_comes_later(
     assert len(await own_stage.events(key)) == 1
 
 
-async def test_a_callback_takes_no_lease_away(
-    own_stage: Stage, own_party: Party, worker_db: Database, api_db: Database
-):
+async def test_a_callback_takes_no_lease_away(own_stage: Stage, own_party: Party, worker_db: Database):
     """While a worker waits for the rail, nobody else may ask: what it sent could still be on its way."""
     await approved(own_stage, own_party)
     job = await claim(worker_db)
-    await told(api_db, own_party, job.transfer.key, [ACCEPTED])
+    await told(own_stage.parts.db, own_party, job.transfer.key, [ACCEPTED])
     await asyncio.sleep(0.05)
     async with worker_db.connection() as connection:
         assert await claim_settlements(connection, most=10, lease=POLICY.lease) == []
 
 
-async def test_an_unknown_or_foreign_reference_is_no_job(own_stage: Stage, own_party: Party, api_db: Database):
-    key = await approved(own_stage, own_party)
-    stranger = await own_stage.party()
-    assert await told(api_db, stranger, key, [SENT]) == [False]
-    assert await told(api_db, own_party, uuid4(), [SENT]) == [False]
-    assert await own_stage.status(key) == ("pending", None)
+async def test_an_unknown_or_foreign_reference_is_no_job(stage: Stage, party: Party):
+    key = await approved(stage, party)
+    stranger = await stage.party()
+    assert await told(stage.parts.db, stranger, key, [SENT]) == [False]
+    assert await told(stage.parts.db, party, uuid4(), [SENT]) == [False]
+    assert await stage.status(key) == ("pending", None)
 
 
 async def test_a_lost_claim_is_replaced_when_its_lease_is_over(own_stage: Stage, own_party: Party, worker_db: Database):
