@@ -84,7 +84,10 @@ def path(variable: str, default: Any, kind: str, about: str, **options: Any) -> 
     """A file or directory; relative ones are taken from where the command was started."""
 
     def parse(text: str) -> Path:
-        return Path(text).expanduser().absolute()
+        try:
+            return Path(text).expanduser().absolute()
+        except RuntimeError:  # the home of an account nobody has
+            raise ValueError from None
 
     return _field(Setting(variable, default, parse, f"be a {kind}", about, unit=kind, **options))
 
