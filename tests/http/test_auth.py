@@ -31,6 +31,7 @@ from tests.factories import (
 from tests.http.probe import COLD, HOT, KEY, OTHER_KEY, probe_routes
 from tests.signing import claims_of, jwt_of, new_signing_key, pem_of, signed_headers
 
+NO_KEY = "3f0c9a54-7b1e-4d2a-9c68-5e8b7d1f2a40"
 PATHS = [pytest.param(HOT, id="hot"), pytest.param(COLD, id="cold")]
 TED_LIST = f"/account/{KEY}/teds"
 BODY = b'{"token":"7K3M9Q"}'
@@ -157,9 +158,6 @@ async def test_credentials_come_before_syntax(world: World, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-NO_KEY = "3f0c9a54-7b1e-4d2a-9c68-5e8b7d1f2a40"
-
-
 @pytest.mark.parametrize("client_key", ["", "x", "%00", NO_KEY.replace("-", ""), f"{NO_KEY}\n{NO_KEY}"])
 async def test_a_client_key_that_is_no_uuid_prints_as_a_dash(world: World, path: str, client_key: str) -> None:
     answer = await put(world.app, path, {"api-client-key": client_key, "authorization": "x"})
