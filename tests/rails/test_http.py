@@ -277,7 +277,7 @@ async def _ledger(url: str) -> dict[str, Any]:
 
 
 async def test_a_core_that_takes_the_order_and_fails_to_say_so_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "SETTLEMENT_TIMEOUT", timedelta(milliseconds=100))
+    monkeypatch.setattr(http, "SETTLEMENT_TIMEOUT", timedelta(seconds=1))
     for fault in ("accept_then_timeout", "accept_then_500"):
         with running_core(**{"secret": SECRET, fault: 1.0, "hold_s": 5.0, "seed": 1}) as url:
             async with _outbound() as outbound:
