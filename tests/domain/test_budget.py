@@ -15,6 +15,7 @@ from aval.domain.budget import (
     BudgetStop,
     GuessHistory,
     WrongComparison,
+    digits_stop,
     guess_stop,
     is_approver_digits_spent,
     is_digits_budget_spent,
@@ -135,3 +136,23 @@ def test_an_integrators_digits_budget_leaves_live_tokens_alone(count: int, is_sp
     known = history(integrator_digits_wrong_24h=count)
     assert is_digits_budget_spent(known, FIGURES, NOW) is is_spent
     assert not is_approver_digits_spent(known, FIGURES, NOW)
+
+
+@pytest.mark.parametrize(
+    ("known", "stop"),
+    [
+        (history(*wrong(*[HOUR] * 7, is_digits=True)), None),
+        (history(*wrong(*[HOUR] * 8, is_digits=True)), BudgetStop("approver_locked", MONTH - HOUR)),
+        (history(*wrong(*[HOUR] * 8)), None),
+        (history(integrator_digits_wrong_24h=23), None),
+        (
+            history(integrator_digits_wrong_24h=24, integrator_digits_room_at=NOW + HOUR),
+            BudgetStop("integrator_paused", HOUR),
+        ),
+    ],
+)
+def test_where_overflow_is_refused_a_spent_digits_budget_stops_digits(
+    known: GuessHistory, stop: BudgetStop | None
+) -> None:
+    assert digits_stop(known, replace(FIGURES, digits_overflow="refuse"), NOW) == stop
+    assert digits_stop(known, FIGURES, NOW) is None

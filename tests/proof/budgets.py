@@ -240,6 +240,30 @@ async def test_a_spent_digits_budget_moves_to_the_32_symbols_and_ends_live_digit
         assert row["alphabets"] == "c"
 
 
+async def test_where_overflow_is_refused_a_spent_digits_budget_refuses_digits_alone(dsn: str) -> None:
+    """`digits_overflow = refuse`, the other choice of promises.md §7: no token of a TED, every token of a Pix."""
+    figures = {
+        "approver_digits_wrong_30d_max": "approver_locked",
+        "integrator_digits_wrong_24h_max": "integrator_paused",
+    }
+    for name, reason in figures.items():
+        async with AsyncExitStack() as stack:
+            fleet = await fleet_of(stack, dsn, replace(LOOSE, digits_overflow="refuse", **{name: 8}))
+            world, party = fleet.first, await make_party(fleet.first.db)
+            live = await world.request(party, "ted")
+            await guess_before(world, party, 8, alphabet="digits")
+            await guarded(world, party)
+            await world.advance(live, 31)
+            ted = f"/account/{party.account.key}/ted"
+            calls = [("POST", ted, ted_body(party)), ("PATCH", f"{ted}/{live}/resend_token", None)]
+            for method, path, body in calls:
+                reply = await world.call(method, path, body, key=party.api_key)
+                assert (reply.code, reply.json["extra_fields"]) == ("QIT000943", {"reason": reason})
+                assert int(reply.headers["retry-after"]) > 86_000
+            pix = await world.request(party)
+            assert (await fleet.guess(1, party, "pix_transfer", pix, await world.token(party, pix))).status == 202
+
+
 # AB6
 
 

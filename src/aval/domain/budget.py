@@ -24,6 +24,7 @@ class BudgetFigures:
     integrator_digits_wrong_24h_max: int = 24
     integrator_wrong_24h_max: int = 240
     platform_wrong_24h_max: int = 25_000
+    digits_overflow: str = "crockford32"  # what follows a spent digits budget; the other choice is "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class GuessHistory:
     integrator_digits_wrong_24h: int = 0
     platform_wrong_24h: int = 0
     integrator_room_at: datetime | None = None
+    integrator_digits_room_at: datetime | None = None
     platform_room_at: datetime | None = None
 
 
@@ -78,10 +80,26 @@ def is_digits_budget_spent(history: GuessHistory, figures: BudgetFigures, now: d
     )
 
 
+def digits_stop(history: GuessHistory, figures: BudgetFigures, now: datetime) -> BudgetStop | None:
+    """The digits budget that forbids another digits token where nothing may take its place, or None."""
+    if figures.digits_overflow != "refuse":
+        return None
+    wait = _digits_wait(history, figures, now)
+    if wait is not None:
+        return BudgetStop("approver_locked", wait)
+    if history.integrator_digits_wrong_24h >= figures.integrator_digits_wrong_24h_max:
+        return BudgetStop("integrator_paused", _until(history.integrator_digits_room_at, now))
+    return None
+
+
 def is_approver_digits_spent(history: GuessHistory, figures: BudgetFigures, now: datetime) -> bool:
     """Whether the approver's own digits budget is spent, which also ends their live digits tokens."""
+    return _digits_wait(history, figures, now) is not None
+
+
+def _digits_wait(history: GuessHistory, figures: BudgetFigures, now: datetime) -> timedelta | None:
     digits = [wrong for wrong in history.by_approver if wrong.is_digits]
-    return _room_in(digits, MONTH, figures.approver_digits_wrong_30d_max, now) is not None
+    return _room_in(digits, MONTH, figures.approver_digits_wrong_30d_max, now)
 
 
 def _approver_wait(history: GuessHistory, figures: BudgetFigures, now: datetime) -> timedelta | None:

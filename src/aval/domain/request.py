@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.approval import ApprovalFacts, exceeded_limit, is_approver_allowed, is_outside_ted_hours
-from aval.domain.budget import BudgetStop
+from aval.domain.budget import BudgetFigures, BudgetStop, GuessHistory, digits_stop, guess_stop
 from aval.domain.challenge import DEFAULT_ALPHABETS, TOKEN_LIFETIME, Challenge
 from aval.domain.errors import Refusal
 from aval.domain.money import Brl
@@ -150,6 +150,16 @@ def alphabet_of(integrator: Integrator, kind: Kind, *, is_digits_budget_spent: b
     """The alphabet a new generation uses: the integrator's choice, unless the digits budget is spent."""
     chosen = Alphabet(integrator.token_alphabets.get(kind.value, DEFAULT_ALPHABETS[kind]))
     return Alphabet.CROCKFORD32 if is_digits_budget_spent else chosen
+
+
+def issue_stop(
+    integrator: Integrator, kind: Kind, history: GuessHistory, figures: BudgetFigures, now: datetime
+) -> BudgetStop | None:
+    """The budget that forbids another token of this kind, or None (§8.3)."""
+    stop = guess_stop(history, figures, now)
+    if stop is None and alphabet_of(integrator, kind, is_digits_budget_spent=False) is Alphabet.DIGITS:
+        stop = digits_stop(history, figures, now)
+    return stop
 
 
 def first_challenge(request: TransferRequest, facts: RequestFacts, kid: str) -> Challenge:

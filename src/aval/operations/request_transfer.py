@@ -8,12 +8,12 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
+from aval.domain.budget import BudgetFigures, is_digits_budget_spent
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
 from aval.domain.principal import Integrator, PrincipalStale
-from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_challenge, is_twin, refuse
+from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_challenge, is_twin, issue_stop, refuse
 from aval.domain.template import chosen_template
 from aval.domain.transfer import Method, Transfer, details_digest_of
 from aval.operations.coalesce import ALONE, Postponed
@@ -95,10 +95,10 @@ async def _with_budgets(
         return facts
     histories = await read_guess_histories(connection, asked.values())
     for place, approver in asked.items():
-        history, now = histories[approver], facts[place].now
+        history, now, integrator = histories[approver], facts[place].now, requests[place].principal.integrator
         facts[place] = replace(
             facts[place],
-            budget_stop=guess_stop(history, figures, now),
+            budget_stop=issue_stop(integrator, requests[place].kind, history, figures, now),
             is_digits_budget_spent=is_digits_budget_spent(history, figures, now),
         )
     return facts

@@ -8,10 +8,10 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from aval.domain.approval import Limits, channel_limit_of
-from aval.domain.budget import BudgetFigures, guess_stop, is_digits_budget_spent
+from aval.domain.budget import BudgetFigures, is_digits_budget_spent
 from aval.domain.challenge import TOKEN_LIFETIME, Challenge, Verdict, standing
 from aval.domain.errors import Refusal
-from aval.domain.request import alphabet_of, budget_refusal, seconds_up
+from aval.domain.request import alphabet_of, budget_refusal, issue_stop, seconds_up
 from aval.domain.template import chosen_template
 from aval.domain.transfer import Kind, Method, Reason, Status, Transfer, moved_to
 from aval.operations.confirm_transfer import Confirmed, Replay, event_of, standing_refusal
@@ -162,11 +162,12 @@ async def _refuse_budgets(
     connection: Connection, call: ResendCall, facts: CallFacts, transfer: Transfer, figures: BudgetFigures
 ) -> bool:
     """Raise a spent budget; answer whether the digits budget is."""
-    if not call.question.principal.integrator.budgets:
+    integrator = call.question.principal.integrator
+    if not integrator.budgets:
         return False
     approver: tuple[UUID, UUID] = (transfer.integrator_key, transfer.approver_key)
     history = (await read_guess_histories(connection, [approver]))[approver]
-    stop = guess_stop(history, figures, facts.now)
+    stop = issue_stop(integrator, call.kind, history, figures, facts.now)
     if stop is not None:
         raise budget_refusal(call.kind.family, stop)
     return is_digits_budget_spent(history, figures, facts.now)

@@ -39,6 +39,7 @@ _AROUND = """
 select integrator_id, count(*) filter (where alphabet = 'crockford32') as wrong,
        count(*) filter (where alphabet = 'digits') as wrong_digits,
        min(judged_at) filter (where alphabet = 'crockford32') + interval '24 hours' as room_at,
+       min(judged_at) filter (where alphabet = 'digits') + interval '24 hours' as digits_room_at,
        min(judged_at) + interval '24 hours' as platform_room_at
   from comparisons
  where verdict <> 'right' and is_budgeted and judged_at > clock_timestamp() - interval '24 hours'
@@ -69,6 +70,7 @@ async def read_guess_histories(
             integrator_digits_wrong_24h=around[integrator]["wrong_digits"] if integrator in around else 0,
             platform_wrong_24h=platform,
             integrator_room_at=around[integrator]["room_at"] if integrator in around else None,
+            integrator_digits_room_at=around[integrator]["digits_room_at"] if integrator in around else None,
             platform_room_at=min((row["platform_room_at"] for row in around.values()), default=None),
         )
         for (integrator, approver), comparisons in wrong.items()
