@@ -65,4 +65,3 @@ async def test_every_documented_answer_of_transfers_was_seen(world: World, reque
                 seen = {code for code in codes if world.contract.seen[method.upper(), template, code]}
                 missing += [(method, template, code) for code in codes if code not in seen | NOT_SEEN_HERE]
     assert missing == []
-
