@@ -1,6 +1,5 @@
 """What the core needs from outside: channels, rails and one way to call another HTTP server."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -82,7 +81,7 @@ class SettlementOrder:
     target_account: Mapping[str, str] | None
     now: datetime
     later_at: datetime  # sandbox only: when "later" of transfers.md §10 has come
-    held_until: float = math.inf  # monotonic seconds; the end of the lease, after which nothing is sent
+    held_until_ns: int | None = None  # on the monotonic clock; the end of the lease, after which nothing is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class OutboundCall:
     body: bytes = field(repr=False)
     timeout: timedelta
     answer_bytes_max: int = 65_536
-    not_after: float = math.inf  # monotonic seconds; a body that is not on its way by then stays here
+    not_after_ns: int | None = None  # on the monotonic clock; a body that is not on its way by then stays here
 
 
 @dataclass(frozen=True, slots=True)

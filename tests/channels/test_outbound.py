@@ -409,5 +409,5 @@ async def test_a_body_that_comes_too_late_stays_here(held_for: float, arrives: b
         seen.append(await request.read())
         return web.Response(status=204)
 
-    answer = await _answer_to(serve, not_after=time.monotonic() + held_for)
+    answer = await _answer_to(serve, not_after_ns=time.monotonic_ns() + int(held_for * 1e9))
     assert (answer.status, seen) == ((204, [b"{}"]) if arrives else (None, []))

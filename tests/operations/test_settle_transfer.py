@@ -231,7 +231,7 @@ async def test_a_worker_that_was_stopped_past_its_lease_sends_nothing(
 ):
     key = await approved(own_stage, own_party)
     rail = Script([SENT])
-    late = replace(await claim(worker_db), held_until=time.monotonic())
+    late = replace(await claim(worker_db), held_until_ns=time.monotonic_ns())
     assert await ask(worker_db, late, rail) is None
     assert rail.asked == []
     assert await own_stage.status(key) == ("pending", None)

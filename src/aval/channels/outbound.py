@@ -1,7 +1,6 @@
 """Calls to servers that are not ours, connected only to addresses that were checked (promises.md §4.8)."""
 
 import asyncio
-import math
 import re
 import socket
 import ssl
@@ -134,18 +133,18 @@ class _TooLate(OSError):
 class _TimelyBody(aiohttp.BytesPayload):
     """A body that looks at the clock in the moment it is written; aiohttp sends the head together with it."""
 
-    def __init__(self, body: bytes, not_after: float) -> None:
+    def __init__(self, body: bytes, not_after_ns: int) -> None:
         super().__init__(body)
-        self._not_after = not_after
+        self._not_after_ns = not_after_ns
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        if time.monotonic() >= self._not_after:
+        if time.monotonic_ns() >= self._not_after_ns:
             raise _TooLate
         await super().write_with_length(writer, content_length)
 
 
 def _body_of(call: OutboundCall) -> aiohttp.BytesPayload | bytes | None:
-    return _TimelyBody(call.body, call.not_after) if call.not_after < math.inf else call.body or None
+    return _TimelyBody(call.body, call.not_after_ns) if call.not_after_ns is not None else call.body or None
 
 
 class _CheckedResolver(AbstractResolver):

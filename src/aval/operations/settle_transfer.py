@@ -23,7 +23,7 @@ from aval.storage.settlements import (
     SettlementJob,
     count_send,
     find_job,
-    lease_end,
+    lease_end_ns,
     lock_settlements,
     write_settlements,
 )
@@ -101,7 +101,7 @@ def failed_settlement(job: SettlementJob, error: str) -> Answered:
 async def _send_again(
     db: Database, job: SettlementJob, rail: Rail, order: SettlementOrder, policy: RetryPolicy
 ) -> Answered | None:
-    job = replace(job, held_until=lease_end(policy.lease))
+    job = replace(job, held_until_ns=lease_end_ns(policy.lease))
     async with db.connection() as connection:
         now = await count_send(connection, job, lease=policy.lease)
     if now is None:
@@ -111,9 +111,9 @@ async def _send_again(
 
 async def _send(job: SettlementJob, rail: Rail, order: SettlementOrder, *, tries: int) -> Answered | None:
     """Send while the lease lasts; a rail on the network looks at the clock once more when it writes."""
-    if time.monotonic() >= job.held_until:
+    if time.monotonic_ns() >= job.held_until_ns:
         return None
-    return _answered(job, await rail.settle(replace(order, held_until=job.held_until)), tries=tries)
+    return _answered(job, await rail.settle(replace(order, held_until_ns=job.held_until_ns)), tries=tries)
 
 
 def _order(job: SettlementJob) -> SettlementOrder:

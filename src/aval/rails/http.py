@@ -1,7 +1,6 @@
 """The integrator's own core as rail, spoken to over signed HTTP (transfers.md §8.4)."""
 
 import json
-import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -107,7 +106,7 @@ class HttpRail:
             "target_pix_key": order.target_pix_key,
             "target_account": order.target_account,
         }
-        answer = await self._call("POST", "/settlements", body, SETTLEMENT_TIMEOUT, not_after=order.held_until)
+        answer = await self._call("POST", "/settlements", body, SETTLEMENT_TIMEOUT, not_after_ns=order.held_until_ns)
         return _settlement_answer(answer)
 
     async def query(self, order: SettlementOrder) -> RailAnswer:
@@ -135,14 +134,14 @@ class HttpRail:
         content: Mapping[str, Any] | None,
         timeout: timedelta,
         *,
-        not_after: float = math.inf,
+        not_after_ns: int | None = None,
     ) -> OutboundAnswer:
         body = b"" if content is None else msgspec.json.encode(content)
         headers = signed_headers([self.secret], str(uuid.uuid4()), self.clock(), body)
         if content is not None:
             headers["Content-Type"] = "application/json"
         url = self.url.rstrip("/") + path
-        return await self.outbound.call(OutboundCall(method, url, headers, body, timeout, not_after=not_after))
+        return await self.outbound.call(OutboundCall(method, url, headers, body, timeout, not_after_ns=not_after_ns))
 
 
 class RailRegistry:

@@ -17,7 +17,7 @@ from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of
 class SettlementJob:
     """A leased job. `send_count` counts sends that may have reached the rail, each committed before it was made.
 
-    `held_until` is the end of the lease on this process's monotonic clock; it began to run before PostgreSQL was asked.
+    `held_until_ns` ends the lease on this process's monotonic clock; it began to run before PostgreSQL was asked.
     """
 
     transfer: Transfer
@@ -34,7 +34,7 @@ class SettlementJob:
     sync_wait: timedelta
     rail_url: str | None
     rail_secret_sealed: bytes | None
-    held_until: float
+    held_until_ns: int
 
 
 _CLAIM = f"""
@@ -62,7 +62,7 @@ select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_reference, j.
 
 async def claim_settlements(connection: Connection, *, most: int, lease: timedelta) -> list[SettlementJob]:
     """Lease jobs that are due. The first claim of a job counts its send, so that a crash in between asks first."""
-    held_until = lease_end(lease)
+    held_until_ns = lease_end_ns(lease)
     rows = await connection.fetch(_CLAIM, most, lease)
     return [
         SettlementJob(
@@ -80,15 +80,15 @@ async def claim_settlements(connection: Connection, *, most: int, lease: timedel
             sync_wait=timedelta(seconds=row["sync_wait_seconds"]),
             rail_url=row["rail_url"],
             rail_secret_sealed=row["rail_secret_sealed"],
-            held_until=held_until,
+            held_until_ns=held_until_ns,
         )
         for row in rows
     ]
 
 
-def lease_end(lease: timedelta) -> float:
+def lease_end_ns(lease: timedelta) -> int:
     """When a lease asked for now ends, on the monotonic clock: the event loop's own may stand still for a turn."""
-    return time.monotonic() + lease.total_seconds()
+    return time.monotonic_ns() + lease // timedelta(microseconds=1) * 1_000
 
 
 async def count_send(connection: Connection, job: SettlementJob, *, lease: timedelta) -> datetime | None:
