@@ -1,5 +1,5 @@
 from contextlib import AsyncExitStack
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import date
 
 import pytest
@@ -53,9 +53,12 @@ async def test_a_provider_nobody_knows_is_refused_by_the_name_of_its_setting() -
 
 
 def test_budgets_and_holidays_reach_the_rules() -> None:
-    names = [each.name for each in fields(BudgetFigures)]
-    environ = {f"AVAL_{name.upper()}": str(number) for number, name in enumerate(names, start=101)}
+    given: dict[str, int | str] = {
+        each.name: number if each.type is int else "refuse"
+        for number, each in enumerate(fields(BudgetFigures), start=101)
+    }
+    environ = {f"AVAL_{name.upper()}": str(figure) for name, figure in given.items()}
     rules = rules_of(Settings.read(environ | {"AVAL_TED_HOLIDAYS": "2026-12-24"}))
-    assert [getattr(rules.figures, name) for name in names] == list(range(101, 101 + len(names)))
+    assert asdict(rules.figures) == given
     assert date(2026, 12, 24) in rules.holidays
     assert rules_of(Settings.read({})).figures == BudgetFigures()

@@ -254,6 +254,12 @@ class BudgetSettings:
     integrator_digits_wrong_24h_max: int = kinds.count(
         "AVAL_INTEGRATOR_DIGITS_WRONG_24H_MAX", "24", "Wrong digits tokens of an integrator in 24 h, then overflow."
     )
+    digits_overflow: str = kinds.choice(
+        "AVAL_DIGITS_OVERFLOW",
+        "crockford32",
+        ["crockford32", "refuse"],
+        "What follows a spent digits budget: tokens of 32 symbols, or none until there is room.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
