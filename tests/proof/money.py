@@ -39,11 +39,11 @@ MONEY_WORDS = re.compile(
     r"amount|centavos|balance|(?<![a-z])(fee|brl|debit|credit|refund|spent)(?![a-z])", re.IGNORECASE
 )
 INEXACT_CALLS = {"float", "round", "complex", "fsum", "sqrt", "pow"}
-INEXACT_MODULES = {"math", "numpy", "statistics", "fractions"}
+INEXACT_MODULES = {"numpy", "statistics", "fractions", "cmath"}
 INEXACT_SQL = re.compile(r"::\s*(float\d?|real|double)\b|\bdouble precision\b|\b(round|avg)\(", re.IGNORECASE)
 # Waits in seconds, a type of the documentation, and a second reading of callbacks for repeated keys.
 NOT_MONEY: set[tuple[str, str]] = {
-    ("domain/request.py", "math"),
+    ("domain/request.py", "math.ceil"),
     ("http/openapi_types.py", "float"),
     ("rails/http.py", "json.loads"),
 }
@@ -68,11 +68,22 @@ def handles_money(node: ast.AST) -> bool:
 
 
 def faults_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Where a syntax tree could make an amount inexact."""
+    """Where a syntax tree could make an amount inexact; the types it names are judged by `is_inexact`."""
+    types_named = {id(part) for node in ast.walk(tree) for kind in types_of(node) for part in ast.walk(kind)}
     for node in ast.walk(tree):
-        fault = fault_of(node) or fault_of_import(node)
+        fault = None if id(node) in types_named else fault_of(node) or fault_of_use(node)
         if fault is not None:
             yield getattr(node, "lineno", 0), fault
+
+
+def types_of(node: ast.AST) -> list[ast.AST]:
+    match node:
+        case ast.arg(annotation=ast.AST() as kind) | ast.AnnAssign(annotation=kind):
+            return [kind]
+        case ast.FunctionDef(returns=ast.AST() as kind) | ast.AsyncFunctionDef(returns=ast.AST() as kind):
+            return [kind]
+        case _:
+            return []
 
 
 def fault_of(node: ast.AST) -> str | None:
@@ -89,10 +100,14 @@ def fault_of(node: ast.AST) -> str | None:
             return None
 
 
-def fault_of_import(node: ast.AST) -> str | None:
+def fault_of_use(node: ast.AST) -> str | None:
     match node:
-        case ast.Import(names=[ast.alias(name=word), *_]) | ast.ImportFrom(module=str(word)):
-            return word if word.partition(".")[0] in INEXACT_MODULES else None
+        case ast.Attribute(value=ast.Name(id="math"), attr=word):
+            return None if word == "inf" else f"math.{word}"
+        case ast.ImportFrom(module=str(word)):
+            return word if word in {*INEXACT_MODULES, "math"} else None
+        case ast.Import(names=names):
+            return next((alias.name for alias in names if alias.name in INEXACT_MODULES), None)
         case ast.Call(func=ast.Attribute(value=ast.Name(id="json"), attr="loads"), keywords=given):
             return None if "parse_float" in {keyword.arg for keyword in given} else "json.loads"
         case _:
