@@ -61,8 +61,10 @@ def money_modules() -> Iterator[tuple[str, ast.Module]]:
 
 def handles_money(node: ast.AST) -> bool:
     match node:
-        case ast.Name(id=word) | ast.Attribute(attr=word) | ast.arg(arg=word) | ast.Constant(value=str(word)):
+        case ast.Name(id=word) | ast.Attribute(attr=word) | ast.arg(arg=word):
             return bool(MONEY_WORDS.search(word))
+        case ast.Constant(value=str(text)):
+            return "centavos" in text or "_amount" in text
         case _:
             return False
 
