@@ -8,8 +8,10 @@ import pytest
 
 from aval.operations.settle_transfer import record_answers, take_callback
 from aval.ports import RailAnswer
-from aval.storage.database import Database
+from aval.storage import settlements
+from aval.storage.database import Database, LockNotWon
 from aval.storage.settlements import claim_settlements
+from tests.conftest import with_database
 from tests.factories import Party
 from tests.operations.settling import (
     ACCEPTED,
@@ -131,6 +133,25 @@ async def test_callbacks_at_once_count_once(stage: Stage, party: Party):
     sequences = [sequence for sequence, _ in await stage.events(key)]
     assert sequences == list(range(1, len(sequences) + 1))
     await stage.balance(party)
+
+
+async def test_callbacks_behind_a_frozen_worker_leave_connections_to_others(
+    stage: Stage, party: Party, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(settlements, "CALLBACK_LOCK_TIMEOUT", "50ms")
+    key = await approved(stage, party)
+    async with stage.db.transaction() as frozen, stage.db.reading() as looking:
+        await frozen.execute("select 1 from challenges where operation_id = $1 for update", key)
+        dsn = await looking.fetchval("select current_database()")
+        small = await Database.open(with_database(postgres_dsn, dsn), role="aval_app_api", pool_size=2)
+        callbacks = [asyncio.create_task(told(small, party, key, [SENT])) for _ in range(2)]
+        await asyncio.sleep(0)
+        async with small.reading() as connection:
+            assert await connection.fetchval("select true")
+        answers = await asyncio.gather(*callbacks, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [LockNotWon] * 2
+    assert await told(small, party, key, [SENT]) == [True]
+    await small.close()
 
 
 async def test_success_after_parking_ends_it(own_stage: Stage, own_party: Party, worker_db: Database):

@@ -22,7 +22,6 @@ from aval.operations.resend_token import ResendCall
 from aval.operations.transfer_desk import TransferDesk
 from aval.storage.challenges import Question
 from aval.storage.database import DatabaseUnavailable
-from aval.storage.idempotency import complete_answer
 
 NONCE_BYTES = 16
 
@@ -170,16 +169,8 @@ class TransferCalls(TransferReads):
         key = call.headers.get("idempotency-key")
         if key is None:
             return answer
-        async with self.app.db.connection() as connection:
-            status, body = await complete_answer(
-                connection,
-                call.caller.integrator.key,
-                call.path.lower(),
-                key,
-                status=answer.status,
-                body=answer.body,
-            )
-        return Answer(status, body)
+        integrator_key, path = call.caller.integrator.key, call.path.lower()
+        return Answer(*await self.desk.complete(integrator_key, path, key, status=answer.status, body=answer.body))
 
     async def _replayed(self, call: Call, replay: Replay) -> Answer:
         if replay.status is not None and replay.body is not None:

@@ -20,6 +20,7 @@ from aval.operations.request_transfer import Requested, Rules, request_transfers
 from aval.operations.resend_token import ResendCall, resend_token
 from aval.storage.challenges import OperationId, Question
 from aval.storage.database import Database
+from aval.storage.idempotency import complete_answer
 
 BUSY_RETRY_SECONDS = 1
 
@@ -105,6 +106,13 @@ class TransferDesk:
     async def settled(self, integrator_key: UUID, operation_key: UUID, *, at_most: timedelta) -> Challenge | None:
         """Wait until the rail has answered; None if it takes longer."""
         return await self._watch.wait((integrator_key, operation_key), at_most=at_most)
+
+    async def complete(
+        self, integrator_key: UUID, path: str, idempotency_key: str, *, status: int, body: bytes
+    ) -> tuple[int, bytes]:
+        """Keep what a synchronous call answers when its wait ends; what was kept before is answered instead."""
+        async with self._db.connection() as connection:
+            return await complete_answer(connection, integrator_key, path, idempotency_key, status=status, body=body)
 
     async def _run_requests(
         self, requests: Sequence[TransferRequest], may_wait: bool

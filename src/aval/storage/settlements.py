@@ -12,6 +12,8 @@ from aval.domain.transfer import Transfer
 from aval.storage.database import Connection, Row
 from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, columns, transfer_of
 
+CALLBACK_LOCK_TIMEOUT = "700ms"  # shorter than others wait for a connection
+
 
 @dataclass(frozen=True, slots=True)
 class SettlementJob:
@@ -275,11 +277,16 @@ def _move_columns(result: Settled, after: Challenge) -> tuple[Any, ...]:
 
 
 async def find_job(connection: Connection, integrator_key: UUID, rail_reference: UUID) -> tuple[UUID, int] | None:
-    """The (operation, item) a rail reference of this integrator stands for, or None."""
+    """The (operation, item) a rail reference of this integrator stands for, or None.
+
+    From here on the transaction waits for locks but briefly: a core repeats what was not taken, and callbacks on an
+    operation whose worker is frozen must not hold the connections that others need.
+    """
     row = await connection.fetchrow(
-        "select j.operation_id, j.item_no from settlement_jobs j"
+        "select j.operation_id, j.item_no, set_config('lock_timeout', $3, true) from settlement_jobs j"
         " where j.integrator_id = $1 and j.operation_id = $2 and j.rail_reference = $2",
         integrator_key,
         rail_reference,
+        CALLBACK_LOCK_TIMEOUT,
     )
     return None if row is None else (row["operation_id"], row["item_no"])
