@@ -16,16 +16,17 @@ from tests.proof.deployment import AvalProcess, RunningAval
 STOP_S = 10.0  # promises.md TK3
 LONG_OUTAGE_S = 5.0
 KEEPER_LOOK_S = 0.1
-SETTLED_S = 5.0  # a worker that lives this long has passed its gate
+SETTLED_S = 2.0  # a worker that lives this long has probably passed its gate
 PAUSE_S = 0.3
 
 
 @dataclass(slots=True)
 class Outage:
-    """PostgreSQL was dead or stopped from `started_at`, and took connections again at `ended_at`."""
+    """PostgreSQL was dead or stopped from `started_at`, and took connections again at `ended_at` at the latest."""
 
     how: str
     started_at: float
+    mended_at: float = float("inf")  # before it, nobody can have reached it
     ended_at: float = float("inf")
 
 
@@ -49,8 +50,13 @@ class Faults:
         self._aval = aval
         self._chance = chance
         self._violations = violations
+        self._started_at: dict[AvalProcess, float] = {}
         self._away: set[AvalProcess] = set()  # being started, or stopped
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def is_down(self, process: AvalProcess) -> bool:
+        """Whether a process is stopped, or not up again."""
+        return process in self._away
 
     async def run(self, plan: Sequence[str], *, pause_s: tuple[float, float], stopping: asyncio.Event) -> None:
         """Carry the plan out, a fault after the other: `kill api`, `stop worker`, `kill postgres` …"""
@@ -62,7 +68,7 @@ class Faults:
             if what == "postgres":
                 await (self._kill_postgres() if how == "kill" else self._stop_postgres())
             else:
-                self._hit(how, self._aval.apis if what == "api" else self._aval.workers, what)
+                await self._hit(how, self._aval.apis if what == "api" else self._aval.workers, what)
 
     async def keep(self) -> None:
         """Start again what ended by itself, until cancelled; only a start without PostgreSQL may end so."""
@@ -70,22 +76,18 @@ class Faults:
             await asyncio.sleep(KEEPER_LOOK_S)
             for process in self._aval.processes:
                 if process not in self._away and not process.is_running:
-                    if time.monotonic() - self._last_outage_end() > SETTLED_S:
+                    if not any(outage.ended_at > self._started_at.get(process, 0.0) for outage in self.outages):
                         self._violations.append(f"a process ended by itself: {process.log.read_text()[-2000:]}")
                     self._begin(process, self._bring_back(process))
-
-    def _last_outage_end(self) -> float:
-        return min(self.outages[-1].ended_at, time.monotonic()) if self.outages else 0.0
 
     async def mend(self) -> None:
         """Wait until everything runs again."""
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
-    def _hit(self, how: str, processes: Sequence[AvalProcess], what: str) -> None:
-        standing = [process for process in processes if process not in self._away]
-        if not standing:
-            return
+    async def _hit(self, how: str, processes: Sequence[AvalProcess], what: str) -> None:
+        while not (standing := [process for process in processes if process not in self._away]):  # noqa: ASYNC110
+            await asyncio.sleep(KEEPER_LOOK_S)
         process = self._chance.choice(standing)
         if how == "kill":
             process.kill()
@@ -111,6 +113,7 @@ class Faults:
     async def _bring_back(self, process: AvalProcess) -> None:
         """Start it until it stays: while PostgreSQL is away the gate refuses."""
         while True:
+            self._started_at[process] = time.monotonic()
             with suppress(AssertionError, TimeoutError):
                 await process.start()
                 await asyncio.sleep(SETTLED_S if process.url is None else 0)
@@ -130,6 +133,7 @@ class Faults:
         outage = self._outage("killed")
         self._aval.kill_postgres()
         await asyncio.sleep(LONG_OUTAGE_S if is_long else self._chance.uniform(0, 1))
+        outage.mended_at = time.monotonic()
         await self._aval.revive_postgres()
         outage.ended_at = time.monotonic()
 
@@ -140,6 +144,7 @@ class Faults:
         try:
             await asyncio.sleep(STOP_S)
         finally:
+            outage.mended_at = time.monotonic()
             for pid in reversed(stopped):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)

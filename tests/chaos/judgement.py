@@ -93,6 +93,13 @@ async def until_quiet(db: Database, *, sync_max_s: float, async_max_s: float, vi
     return Quiet(took["sync"], took["async"], sent_s, parked)
 
 
+async def until_told(session: aiohttp.ClientSession, integrators: Sequence[Integrator]) -> None:
+    """Wait until the cores have no callback left to tell; they end by themselves."""
+    for integrator in integrators:
+        while (await told(session, f"{integrator.core_url}/ledger"))["tasks"]:  # noqa: ASYNC110 – another process
+            await asyncio.sleep(0.2)
+
+
 async def judge_end(
     db: Database, session: aiohttp.ClientSession, load: Load, integrators: Sequence[Integrator], receiver_url: str
 ) -> list[str]:
@@ -242,10 +249,11 @@ def outage_faults(
         for outage in outages:
             overlap = min(answer.ended_at, outage.ended_at) - max(answer.started_at, outage.started_at)
             if overlap > CALL_MAX_S:
-                yield f"OP5: a call took {overlap:.2f} s of an outage ({outage.how}): {answer.status} {answer.code}"
-            is_inside = answer.started_at > outage.started_at + ONSET_S and answer.ended_at < outage.ended_at
+                at = f"{answer.started_at - outage.started_at:+.2f} s"
+                yield f"OP5: {answer.what} at {at} took {overlap:.2f} s of an outage ({outage.how}): {answer.status}"
+            is_inside = answer.started_at > outage.started_at + ONSET_S and answer.ended_at < outage.mended_at
             if is_inside and answer.status != 503:
-                yield f"OP5: {outage.how}, and a call was answered {answer.status} {answer.code}"
+                yield f"OP5: {outage.how}, and {answer.what} was answered {answer.status} {answer.code}"
 
 
 def _unsure_fault(answer: Timed, outages: Sequence[Outage]) -> Iterator[str]:
@@ -254,7 +262,8 @@ def _unsure_fault(answer: Timed, outages: Sequence[Outage]) -> Iterator[str]:
         o.started_at - ONSET_S < answer.ended_at and answer.started_at < o.started_at + ONSET_S for o in outages
     )
     if answer.status == 500 and not excused:
-        yield "a call was answered 500 while PostgreSQL was there"
+        times = [(round(answer.started_at - o.started_at, 2), round(answer.ended_at - o.ended_at, 2)) for o in outages]
+        yield f"{answer.what} was answered 500 and no outage began meanwhile: {times} s from their beginnings and ends"
 
 
 def _is_disturbed(answer: Timed, disturbed: Sequence[Disturbance]) -> bool:

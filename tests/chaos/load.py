@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -15,8 +15,7 @@ from tests.chaos.parties import Integrator
 from tests.factories import Reply
 from tests.proof.deployment import AvalProcess, RunningAval, live_tokens
 
-TRIES_MAX = 40
-PAUSE_S = 0.25
+PAUSE_S = 0.4
 # Weights of the centavos that tell the core what to do (transfers.md §10); not 97, of which nothing ever ends.
 CENTAVOS = {"01": 70, "91": 4, "92": 4, "93": 4, "94": 1, "95": 4, "96": 1, "98": 5, "99": 4}
 NO_HEADERS: Mapping[str, str] = {}
@@ -30,7 +29,8 @@ class Outcome(Enum):
     INCORRECT = "incorrect"
     EXCEEDED = "exceeded"
     INVALID_STATUS = "invalid_status"
-    NOTHING = "nothing"  # told that nothing was evaluated, or not even sent
+    REFUSED = "refused"  # a budget is spent, or has ended the token: nothing was evaluated, and will not be soon
+    NOTHING = "nothing"  # told that nothing was evaluated
     UNKNOWN = "unknown"  # no answer, or one that says the state may have changed
 
 
@@ -39,9 +39,11 @@ _BY_CODE = {
     **dict.fromkeys(("PXT000171", "TED000082"), Outcome.EXCEEDED),
     **dict.fromkeys(("PXT000175", "TED000086"), Outcome.INVALID_STATUS),
     **dict.fromkeys(("PXT000132", "PXT000919", "TED000006", "TED000919"), Outcome.APPROVED),
-    **dict.fromkeys(("QIT000943", "QIT000944"), Outcome.NOTHING),
+    **dict.fromkeys(("QIT000943", "PXT000172", "TED000083"), Outcome.REFUSED),
+    "QIT000944": Outcome.NOTHING,
     "QIT000500": Outcome.UNKNOWN,
 }
+_ANSWERS = frozenset({Outcome.APPROVED, Outcome.INCORRECT, Outcome.EXCEEDED, Outcome.INVALID_STATUS})
 _REPEATED_ALIKE = frozenset({Outcome.APPROVED, Outcome.INCORRECT, Outcome.EXCEEDED})
 
 
@@ -50,6 +52,7 @@ class Timed:
     """One HTTP exchange: when, with which process, and how it ended (no status: no answer)."""
 
     api: AvalProcess
+    what: str
     started_at: float
     ended_at: float
     status: int | None
@@ -90,16 +93,27 @@ class Operation:
 
 
 class Load:
-    """Callers and what they remember; `violations` grows with every answer that breaks a promise."""
+    """Callers and what they remember; `violations` grows with every answer that breaks a promise.
 
-    def __init__(self, aval: RunningAval, integrators: Sequence[Integrator], violations: list[str]) -> None:
+    A caller who knows nothing yet asks again until `has_ended`.
+    """
+
+    def __init__(
+        self,
+        aval: RunningAval,
+        integrators: Sequence[Integrator],
+        violations: list[str],
+        is_down: Callable[[AvalProcess], bool],
+    ) -> None:
         self.operations: list[Operation] = []
         self.answers: list[Timed] = []
-        self.validates = 0
+        self.validates = 0  # answered by a process that had a database
+        self.has_ended = False
         self.statuses: Counter[str] = Counter()
         self._aval = aval
         self._integrators = integrators
         self._violations = violations
+        self._is_down = is_down
 
     async def run(self, chance: random.Random, stopping: asyncio.Event) -> None:
         """One caller: transfer after transfer until told to stop."""
@@ -119,7 +133,8 @@ class Load:
             reply = await self._aval.call(method, path, body, key=key, api=api, headers=headers)
         except (OSError, TimeoutError) as failure:
             self.statuses[type(failure).__name__] += 1
-        self._note(api, started_at, reply)
+        last = path.rpartition("/")[2]
+        self._note(api, f"{method} {last}{' with a key' if headers else ''}", started_at, reply)
         return reply
 
     async def read(self, operation: Operation) -> Reply | None:
@@ -127,11 +142,11 @@ class Load:
         path = f"{operation.path}/outgoing"
         return await self.send(self._aval.apis[0], "GET", path, None, operation.integrator.party.api_key)
 
-    def _note(self, api: AvalProcess, started_at: float, reply: Reply | None) -> None:
+    def _note(self, api: AvalProcess, what: str, started_at: float, reply: Reply | None) -> None:
         status = None if reply is None else reply.status
         code = None if reply is None or status is None or status < 400 else reply.code
         waits = None if reply is None else reply.headers.get("retry-after")
-        self.answers.append(Timed(api, started_at, time.monotonic(), status, code, waits))
+        self.answers.append(Timed(api, what, started_at, time.monotonic(), status, code, waits))
         self.statuses[f"{status} {code or ''}".strip()] += 1
         if status == 503 and waits != "1":
             self._violations.append(f"OP5: 503 with Retry-After {waits}")
@@ -146,10 +161,9 @@ class Load:
         if kind == "ted":
             del body["pix_transfer_type"]
         control_key = body["request_control_key"]
-        for _ in range(TRIES_MAX):
-            reply = await self.send(
-                chance.choice(self._aval.apis), "POST", f"/account/{party.account.key}/{kind}", body, party.api_key
-            )
+        while not self.has_ended:
+            path = f"/account/{party.account.key}/{kind}"
+            reply = await self.send(self._chosen(chance), "POST", path, body, party.api_key)
             if reply is not None and reply.status == 202:
                 operation = Operation(integrator, kind, UUID(reply.json[f"{kind}_key"]), control_key, amount)
                 operation.token = await self._token_of(operation)
@@ -168,7 +182,7 @@ class Load:
             self._violations.append(f"a request was answered {reply.status} {reply.code}")
 
     async def _token_of(self, operation: Operation) -> str:
-        for _ in range(TRIES_MAX):
+        while not self.has_ended:
             try:
                 return (await live_tokens(self._aval.db, [operation.key]))[operation.key].text
             except DatabaseUnavailable:
@@ -196,16 +210,16 @@ class Load:
         """Submit the right token until it is known that the operation has ended, but leave a few as they are."""
         if chance.random() < 0.05:
             return
-        for _ in range(TRIES_MAX):
+        while not self.has_ended:
             call = TokenCall(is_right=True, idempotency_key=str(uuid4()))
             operation.calls.append(call)
             await self._validate(operation, call, chance)
-            if call.answer is not None:
+            if call.answer is not None or call.outcome is Outcome.REFUSED:
                 return
             await asyncio.sleep(PAUSE_S)
 
     async def _cancel(self, operation: Operation, chance: random.Random) -> None:
-        api, key = chance.choice(self._aval.apis), operation.integrator.party.api_key
+        api, key = self._chosen(chance), operation.integrator.party.api_key
         reply = await self.send(api, "PATCH", f"{operation.path}/cancel", {}, key)
         if reply is None:
             operation.cancelled = Outcome.UNKNOWN
@@ -217,40 +231,49 @@ class Load:
     async def _validate(self, operation: Operation, call: TokenCall, chance: random.Random) -> None:
         token = operation.token if call.is_right else _wrong_token(operation.token, chance)
         headers = {"Idempotency-Key": call.idempotency_key} if call.idempotency_key else {}
-        for _ in range(TRIES_MAX if headers else 1):
+        while not self.has_ended:
             reply = await self._submit(operation, token, headers, chance)
-            outcome = self._outcome_of(reply)
+            outcome = self._outcome_of(operation, reply)
             call.is_unsure = call.is_unsure or outcome is Outcome.UNKNOWN
-            if reply is not None and outcome not in (Outcome.UNKNOWN, Outcome.NOTHING):
+            if outcome is Outcome.REFUSED:
+                call.outcome = outcome
+                return
+            if reply is not None and outcome in _ANSWERS:
                 call.outcome, call.answer = outcome, (reply.status, reply.body)
                 await self._look_after(operation, call)
                 if headers and outcome in _REPEATED_ALIKE and chance.random() < 0.2:
                     self._compare(operation, call, await self._submit(operation, token, headers, chance))
                 return
-            await asyncio.sleep(PAUSE_S if headers else 0)
+            if not headers:
+                return
+            await asyncio.sleep(PAUSE_S)
 
     async def _submit(
         self, operation: Operation, token: str, headers: dict[str, str], chance: random.Random
     ) -> Reply | None:
-        self.validates += 1
-        key = operation.integrator.party.api_key
-        api = chance.choice(self._aval.apis)
-        return await self.send(api, "PUT", f"{operation.path}/validate_token", {"token": token}, key, headers)
+        key, path = operation.integrator.party.api_key, f"{operation.path}/validate_token"
+        reply = await self.send(self._chosen(chance), "PUT", path, {"token": token}, key, headers)
+        self.validates += reply is not None and reply.status != 503
+        return reply
 
-    def _outcome_of(self, reply: Reply | None) -> Outcome:
+    def _chosen(self, chance: random.Random) -> AvalProcess:
+        """Any API process; like a load balancer, seldom one that gives no answers."""
+        standing = [api for api in self._aval.apis if not self._is_down(api)]
+        return chance.choice(standing if standing and chance.random() < 0.95 else self._aval.apis)
+
+    def _outcome_of(self, operation: Operation, reply: Reply | None) -> Outcome:
         if reply is None:
             return Outcome.UNKNOWN
         if reply.status in (201, 202):
             return Outcome.APPROVED
         outcome = _BY_CODE.get(str(reply.code))
-        if outcome is None:
+        if outcome is None or (outcome is Outcome.REFUSED and operation.integrator.name != "budgeted"):
             self._violations.append(f"a token was answered {reply.status} {reply.code}")
         return outcome or Outcome.UNKNOWN
 
     def _compare(self, operation: Operation, call: TokenCall, again: Reply | None) -> None:
-        outcome = self._outcome_of(again)
-        is_answered = again is not None and outcome not in (Outcome.UNKNOWN, Outcome.NOTHING)
-        if again is not None and is_answered and (again.status, again.body) != call.answer:
+        outcome = self._outcome_of(operation, again)
+        if again is not None and outcome in _ANSWERS and (again.status, again.body) != call.answer:
             self._violations.append(f"TK3: {operation.key} repeated: {call.answer}, then {again.status} {again.body!r}")
 
     async def _look_after(self, operation: Operation, call: TokenCall) -> None:

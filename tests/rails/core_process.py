@@ -27,7 +27,7 @@ import aiohttp
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-CALLBACK_TRIES_MAX = 40
+CALLBACK_TRIES_MAX = 400
 CALLBACK_PAUSE_S = 0.25
 RETURNED = {"refusal_code": 1, "enumerator": "conta_destinatario_encerrada", "description": "Target account is closed"}
 
