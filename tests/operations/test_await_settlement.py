@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from aval.operations import await_settlement
 from aval.operations.await_settlement import SettlementWatch
 from aval.storage.database import Database, DatabaseUnavailable
 from tests.conftest import with_database
@@ -71,6 +72,19 @@ async def test_a_caller_who_goes_away_leaves_nothing_behind(stage: Stage, party:
     await answer(stage, [key], SENT)
     seen = await staying
     assert seen is not None and not watch._waiting
+
+
+async def test_a_wait_that_ends_while_nobody_could_look_is_no_answer(db: Database, monkeypatch: pytest.MonkeyPatch):
+    """The server is there and says nothing: whoever asked it next would wait for it once more."""
+    monkeypatch.setattr(await_settlement, "BLIND_MAX_S", 0.1)
+    watch = SettlementWatch(db)
+    async with db.transaction() as holder:
+        await holder.execute("lock table settlement_jobs in access exclusive mode")
+        with pytest.raises(DatabaseUnavailable):
+            await watch.wait((uuid4(), uuid4()), at_most=timedelta(milliseconds=300))
+    assert watch._task is not None
+    await watch._task
+    assert await watch.wait((uuid4(), uuid4()), at_most=timedelta(milliseconds=5)) is None
 
 
 async def test_a_database_that_is_away_is_told_and_the_next_wait_asks_again(stage: Stage, party: Party, dsn: str):
