@@ -7,6 +7,7 @@ pytest-xdist's workers among them, share the server and the migrated template; t
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+import structlog
 
 import aval.storage.manifest
 import aval.storage.migrations
@@ -50,6 +52,17 @@ async def databases(dsn: str) -> list[str]:
         return [row["datname"] for row in await connection.fetch("select datname from pg_database")]
     finally:
         await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands configure logging for their process, which here is everybody's, and for streams that end."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
