@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -58,8 +58,8 @@ class Faults:
         """Whether a process is stopped, or not up again."""
         return process in self._away
 
-    async def run(self, plan: Sequence[str], *, pause_s: tuple[float, float], stopping: asyncio.Event) -> None:
-        """Carry the plan out, a fault after the other: `kill api`, `stop worker`, `kill postgres` …"""
+    async def run(self, plan: Iterable[str], *, pause_s: tuple[float, float], stopping: asyncio.Event) -> None:
+        """Carry the plan out until told to stop, a fault after the other: `kill api`, `stop postgres` …"""
         for step in plan:
             if stopping.is_set():
                 return

@@ -52,7 +52,7 @@ select a.account_id, a.balance_centavos as balance, coalesce(l.total, 0) as ente
                from aval.ledger_entries group by 1) l using (account_id)
   left join (select o.account_id,
                     sum(case when c.status in ('pending', 'sent') then o.amount_centavos + o.fee_centavos
-                             when c.status = 'rejected' and c.transaction_key is not null then o.fee_centavos
+                             when c.rejection_reason = 'conta_destinatario_encerrada' then o.fee_centavos
                              else 0 end) as total
                from aval.operations o join aval.challenges c using (integrator_id, operation_id)
               where c.consumed_at is not null group by 1) o using (account_id)
@@ -182,7 +182,8 @@ def _entry_faults(entry: dict[str, Any], row: Any) -> Iterator[str]:
     expected = "rejected" if "returned" in statuses else entry["settlement_status"]
     if row["status"] != expected and row["job_state"] != "parked":
         yield f"the rail says {expected}"
-    if entry["transaction_key"] and str(row["transaction_key"]) != entry["transaction_key"]:
+    is_overtaken = row["transaction_key"] is None and "returned" in statuses  # a return came before its confirmation
+    if entry["transaction_key"] and str(row["transaction_key"]) != entry["transaction_key"] and not is_overtaken:
         yield "another transaction_key"
 
 
@@ -247,13 +248,22 @@ def outage_faults(
             continue
         yield from _unsure_fault(answer, outages)
         for outage in outages:
-            overlap = min(answer.ended_at, outage.ended_at) - max(answer.started_at, outage.started_at)
+            overlap = _overlap(answer, outage)
             if overlap > CALL_MAX_S:
                 at = f"{answer.started_at - outage.started_at:+.2f} s"
                 yield f"OP5: {answer.what} at {at} took {overlap:.2f} s of an outage ({outage.how}): {answer.status}"
             is_inside = answer.started_at > outage.started_at + ONSET_S and answer.ended_at < outage.mended_at
             if is_inside and answer.status != 503:
                 yield f"OP5: {outage.how}, and {answer.what} was answered {answer.status} {answer.code}"
+
+
+def longest_call(answers: Sequence[Timed], outages: Sequence[Outage], disturbed: Sequence[Disturbance]) -> float:
+    """Seconds that the slowest call spent in an outage, disturbed processes aside."""
+    return max((_overlap(a, o) for a in answers for o in outages if not _is_disturbed(a, disturbed)), default=0.0)
+
+
+def _overlap(answer: Timed, outage: Outage) -> float:
+    return min(answer.ended_at, outage.ended_at) - max(answer.started_at, outage.started_at)
 
 
 def _unsure_fault(answer: Timed, outages: Sequence[Outage]) -> Iterator[str]:

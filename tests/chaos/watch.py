@@ -91,7 +91,7 @@ class Watch:
 
     async def _look(self, connection: Connection) -> None:
         for row in await connection.fetch(TORN, float(RECENT_S)):
-            self._violations.append(f"ST1 TK3 AU1: the rows of an operation do not agree: {dict(row)}")
+            self._tell(f"ST1 TK3 AU1: the rows of an operation do not agree: {dict(row)}")
         for row in await connection.fetch(COUNTED, float(RECENT_S)):
             self._count(row["operation_id"], row["attempts_used"])
         for row in await connection.fetch(CONNECTIONS):
@@ -109,4 +109,10 @@ class Watch:
         for integrator in self._integrators:
             ledger: Any = await told(self._session, f"{integrator.core_url}/ledger")
             if ledger["blind_posts"]:
-                self._violations.append(f"ST1: sent again without asking: {ledger['blind_posts']}")
+                self._tell(
+                    f"ST1: sent again without asking, after {integrator.name} settlements: {ledger['blind_posts']}"
+                )
+
+    def _tell(self, violation: str) -> None:
+        if violation not in self._violations:
+            self._violations.append(violation)
