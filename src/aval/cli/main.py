@@ -13,7 +13,18 @@ from aval.cli.deployment import CommandTree, OpenDeployment
 from aval.cli.refusal import CommandRefused
 
 # Each has `register(commands, open_deployment)`; the order is the one of `aval --help`.
-COMMANDS = ("demo", "run", "serve", "worker_command", "migrate", "doctor", "admin", "keyring", "seed")
+COMMANDS = (
+    "demo",
+    "run",
+    "serve",
+    "worker_command",
+    "migrate",
+    "doctor",
+    "admin",
+    "admin_templates",
+    "keyring",
+    "seed",
+)
 EXIT_REFUSED = 2
 
 
