@@ -65,16 +65,18 @@ def is_outside_ted_hours(facts: ApprovalFacts, kind: Kind, now: datetime) -> boo
     return facts.has_ted_hours and kind in (Kind.TED, Kind.TED_BATCH) and not is_ted_open(now, facts.holidays)
 
 
-def exceeded_limit(facts: ApprovalFacts, amount: Brl, method: Method, now: datetime) -> str | None:
-    """The name of the first limit the amount would break, or None."""
+def exceeded_limit(
+    facts: ApprovalFacts, amount: Brl, method: Method, now: datetime, *, largest: Brl | None = None
+) -> str | None:
+    """The name of the first limit the amount would break, or None; of a batch its total, and its `largest` item."""
     limits = facts.limits
     if limits is NO_LIMITS:
         return None
     window = "daily_amount_limit" if limit_window(now)[0] == "daily" else "nightly_amount_limit"
-    judged = {
-        "operation_amount_limit": (limits.operation_amount_limit, amount),
-        window: (getattr(limits, window), facts.spent + amount),
-    }
+    judged = {"operation_amount_limit": (limits.operation_amount_limit, amount if largest is None else largest)}
+    if largest is not None:
+        judged["batch_amount_limit"] = (limits.batch_amount_limit, amount)
+    judged[window] = (getattr(limits, window), facts.spent + amount)
     channel_limit = channel_limit_of(limits, method)
     judged[f"{method.value}_amount_limit"] = (channel_limit, amount)
     return next((name for name, (limit, total) in judged.items() if limit is not None and total > limit), None)
@@ -86,11 +88,19 @@ def channel_limit_of(limits: Limits, method: Method) -> Brl | None:
 
 
 def rejection_of(
-    facts: ApprovalFacts, kind: Kind, method: Method, amount: Brl, now: datetime, spent: Brl | None
+    facts: ApprovalFacts,
+    kind: Kind,
+    method: Method,
+    amount: Brl,
+    now: datetime,
+    spent: Brl | None,
+    *,
+    largest: Brl | None = None,
 ) -> tuple[Reason, str | None] | None:
     """Step 12 of §4.1 without funds: why a right token is not enough, with the limit's name, or None.
 
-    `spent` is what the family approved in the current window, this batch's earlier calls included.
+    `spent` is what the family approved in the current window, this transaction's earlier calls included; `largest` the
+    amount of a batch's largest item.
     """
     if not is_approver_allowed(facts, kind, amount):
         return Reason.APPROVER_NOT_ALLOWED, None
@@ -98,5 +108,6 @@ def rejection_of(
         return Reason.ACCOUNT_UNAVAILABLE, None
     if is_outside_ted_hours(facts, kind, now):
         return Reason.OUTSIDE_TED_HOURS, None
-    limit = exceeded_limit(facts if spent is None else replace(facts, spent=spent), amount, method, now)
+    judged = facts if spent is None else replace(facts, spent=spent)
+    limit = exceeded_limit(judged, amount, method, now, largest=largest)
     return (Reason.LIMIT_EXCEEDED, limit) if limit is not None else None

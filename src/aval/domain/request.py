@@ -41,6 +41,7 @@ class TransferRequest(msgspec.Struct, frozen=True):
     approver_index: bytes = b""
     method: Method = Method.SMS
     refusal: Refusal | None = None
+    largest: Brl | None = None  # of a batch, whose total `amount` is
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -92,7 +93,7 @@ def refuse(request: TransferRequest, facts: RequestFacts, fee: Brl, *, is_channe
         raise budget_refusal(family, facts.budget_stop)
     if facts.is_channel_closed or is_channel_off:
         raise Refusal(f"{family}.channel_closed_on_create")
-    limit = exceeded_limit(facts.approval, request.amount, request.method, facts.now)
+    limit = exceeded_limit(facts.approval, request.amount, request.method, facts.now, largest=request.largest)
     if limit is not None:
         raise Refusal(f"{family}.limit_exceeded", extra_fields={"reason": limit}, reason=limit)
     if request.amount + fee > facts.balance:

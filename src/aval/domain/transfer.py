@@ -4,7 +4,7 @@ Source: transfers.md §1.1, §2.6, §5.2.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -32,6 +32,11 @@ class Kind(StrEnum):
         """The prefix of its error names in the catalogue."""
         return _FAMILIES[self]
 
+    @property
+    def is_batch(self) -> bool:
+        """Whether one token approves many items."""
+        return self in _BATCHES
+
 
 _FAMILIES = {
     Kind.PIX_TRANSFER: "pix",
@@ -40,6 +45,7 @@ _FAMILIES = {
     Kind.TED_BATCH: "ted_batch",
     Kind.DEVICE: "device",
 }
+_BATCHES = frozenset({Kind.PIX_TRANSFER_BATCH, Kind.TED_BATCH})
 
 
 class Status(StrEnum):
@@ -116,7 +122,11 @@ class Payee(msgspec.Struct, frozen=True):
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """What was requested; nothing of it ever changes (table `operations`)."""
+    """What was requested; nothing of it ever changes (table `operations`).
+
+    An item of a batch names it (`batch_key`) and its place in it, from 1. A batch has the total and all fees, the payee
+    of its largest item, how many items there are, the digest of what they show, and the largest item's amount.
+    """
 
     integrator_key: UUID
     key: UUID
@@ -137,6 +147,11 @@ class Transfer(msgspec.Struct, frozen=True):
     correlation_id: str
     created_at: datetime | None = None
     details_digest: bytes = b""
+    batch_key: UUID | None = None
+    item_no: int = 1
+    item_count: int = 1
+    items_digest: str | None = None
+    largest: Brl | None = None
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -148,8 +163,7 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 def details_of(transfer: Transfer) -> dict[str, Any]:
-    """What the approver is shown and a device signs (transfers.md §5.2)."""
-    payee = transfer.payee
+    """What the approver is shown and a device signs (transfers.md §5.2); the payees of a batch are in its items."""
     return {
         "version": DETAILS_VERSION,
         "operation": transfer.kind.value,
@@ -157,16 +171,26 @@ def details_of(transfer: Transfer) -> dict[str, Any]:
         "account_key": str(transfer.account_key),
         "amount": transfer.amount.details(),
         "fee_amount": transfer.fee.details(),
-        "payee_name": payee.name,
-        "payee_document_masked": masked_document(payee.document) if payee.document else None,
-        "target": payee.target,
-        "item_count": 1,
-        "items_digest": None,
+        **(_NO_PAYEE if transfer.kind.is_batch else payee_details_of(transfer.payee)),
+        "item_count": transfer.item_count,
+        "items_digest": transfer.items_digest,
     }
 
 
-def canonical(details: Mapping[str, Any]) -> bytes:
-    """RFC 8785 for what details hold: plain names, strings without control characters, whole numbers, null.
+def payee_details_of(payee: Payee) -> dict[str, str | None]:
+    """What is shown of who gets the money."""
+    return {
+        "payee_name": payee.name,
+        "payee_document_masked": masked_document(payee.document) if payee.document else None,
+        "target": payee.target,
+    }
+
+
+_NO_PAYEE: Mapping[str, None] = {"payee_name": None, "payee_document_masked": None, "target": None}
+
+
+def canonical(details: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
+    """RFC 8785 for what details and items hold: plain names, strings without control characters, whole numbers, null.
 
     For these the sorted compact form is the canonical one; a test holds it against the `rfc8785` library.
     """

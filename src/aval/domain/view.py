@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from aval.domain.batch import ItemCounts, counts_told, single_kind
 from aval.domain.calendar import wire_datetime
 from aval.domain.challenge import Challenge
 from aval.domain.documents import person_type
@@ -18,7 +19,12 @@ from aval.domain.masks import masked_document
 from aval.domain.money import Brl
 from aval.domain.transfer import Kind, Method, Status, Transfer
 
-WEBHOOK_TYPES = {Kind.PIX_TRANSFER: "baas.pix_transfer.outgoing_pix", Kind.TED: "baas.ted.outgoing_ted"}
+WEBHOOK_TYPES = {
+    Kind.PIX_TRANSFER: "baas.pix_transfer.outgoing_pix",
+    Kind.TED: "baas.ted.outgoing_ted",
+    Kind.PIX_TRANSFER_BATCH: "aval.pix_transfer_batch.finished",
+    Kind.TED_BATCH: "aval.ted_batch.finished",
+}
 _TED_TARGET = ("account_branch", "account_number", "account_digit", "ispb", "owner_document_number", "owner_name")
 _RETURN = ("refusal_code", "enumerator", "description")
 _PIX_TARGET = ("account_branch", "account_number", "account_digit", "account_type", "ispb")
@@ -68,16 +74,80 @@ def transfer_view(
 
 
 def snapshot_view(transfer: Transfer, challenge: Challenge, *, is_resend: bool = False) -> dict[str, Any]:
-    """`extra_fields` of a rejected body: what the operation is now, under the kind's name."""
-    name = "pix_transfer_data" if transfer.kind is Kind.PIX_TRANSFER else "ted_data"
-    return {name: transfer_view(transfer, challenge, has_end_to_end_id=not is_resend)}
+    """`extra_fields` of a rejected body: what the operation is now, under the kind's name.
+
+    On a resend a batch is told twice: as the published documentation has it, and under its own names.
+    """
+    if not transfer.kind.is_batch:
+        return {f"{transfer.kind}_data": transfer_view(transfer, challenge, has_end_to_end_id=not is_resend)}
+    told = {f"{transfer.kind}_data": batch_short(transfer, challenge)}
+    single = single_kind(transfer.kind)
+    return {f"{single}_data": _batch_state(transfer, challenge, single)} | told if is_resend else told
+
+
+def batch_view(batch: Transfer, challenge: Challenge) -> dict[str, Any]:
+    """The answer of create; `approval` while it waits for one."""
+    return {
+        **batch_short(batch, challenge),
+        "created_at": wire_datetime(_created(batch)),
+        "item_count": batch.item_count,
+        "total_amount": amount_json(batch.amount),
+        "fee_amount": amount_json(batch.fee),
+        **_approval(challenge),
+    }
+
+
+def batch_resend_view(batch: Transfer, challenge: Challenge) -> dict[str, Any]:
+    """The answer of resend_token: the status under the name of its items, too."""
+    return _batch_state(batch, challenge, single_kind(batch.kind), batch.kind) | _approval(challenge)
+
+
+def batch_short(batch: Transfer, challenge: Challenge) -> dict[str, Any]:
+    """The answer of validate_token and cancel, and the snapshot of rejected bodies."""
+    return _batch_state(batch, challenge, batch.kind)
+
+
+def _batch_state(batch: Transfer, challenge: Challenge, *kinds: Kind) -> dict[str, Any]:
+    """A batch in brief, its status under the names of these kinds."""
+    view: dict[str, Any] = {"request_control_key": batch.request_control_key, f"{batch.kind}_key": batch.key}
+    return view | {f"{kind}_status": challenge.status.value for kind in kinds}
+
+
+def batch_detail(batch: Transfer, challenge: Challenge, settled: ItemCounts | None) -> dict[str, Any]:
+    """GET one, list rows and webhook data; `settled` counts the items of an approved batch."""
+    counts = counts_told(batch, challenge, settled)
+    return {
+        **batch_short(batch, challenge),
+        "created_at": wire_datetime(_created(batch)),
+        "updated_at": _updated(challenge),
+        "item_count": batch.item_count,
+        "total_amount": amount_json(batch.amount),
+        "fee_amount": amount_json(batch.fee),
+        "items_pending": counts.pending,
+        "items_sent": counts.sent,
+        "items_rejected": counts.rejected,
+        "rejection_reason": challenge.rejection_reason,
+        **_approval(challenge),
+    }
+
+
+def item_row(item: Transfer, challenge: Challenge) -> dict[str, Any]:
+    """A row of the items of a Pix batch; those of a TED batch are told in full."""
+    assert item.kind is Kind.PIX_TRANSFER
+    view = transfer_view(item, challenge)
+    view.pop("approval", None)
+    return view
+
+
+def _approval(challenge: Challenge) -> dict[str, Any]:
+    return {"approval": approval_view(challenge)} if challenge.is_pending else {}
 
 
 def detail_view(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:
     """GET one and list rows; `approval` while it waits for one."""
     is_pix = transfer.kind is Kind.PIX_TRANSFER
     view = _pix_detail(transfer, challenge) if is_pix else _ted_detail(transfer, challenge)
-    return view | {"approval": approval_view(challenge)} if challenge.is_pending else view
+    return view | _approval(challenge)
 
 
 def _pix_detail(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:
@@ -93,7 +163,7 @@ def _pix_detail(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:
     return {
         "request_control_key": transfer.request_control_key,
         "pix_transfer_key": transfer.key,
-        "pix_transfer_batch_key": None,
+        "pix_transfer_batch_key": transfer.batch_key,
         "account_key": transfer.account_key,
         **_transaction(challenge),
         "pix_transfer_type": transfer.pix_transfer_type,
@@ -116,7 +186,7 @@ def _ted_detail(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:
     return {
         "request_control_key": transfer.request_control_key,
         "ted_key": transfer.key,
-        "ted_batch_key": None,
+        "ted_batch_key": transfer.batch_key,
         "account_key": transfer.account_key,
         **_transaction(challenge),
         "ted_status": challenge.status.value,
@@ -155,8 +225,10 @@ def rejection_name(transfer: Transfer, reason: str) -> str:
     return f"{transfer.kind.family}.{REJECTION_ERRORS.get(reason, 'rail_refused')}"
 
 
-def event_data(transfer: Transfer, challenge: Challenge) -> dict[str, Any]:
-    """`data` of the status webhook (§7.1)."""
+def event_data(transfer: Transfer, challenge: Challenge, settled: ItemCounts | None = None) -> dict[str, Any]:
+    """`data` of the status webhook (§7.1); `settled` counts the items of an approved batch."""
+    if transfer.kind.is_batch:
+        return batch_detail(transfer, challenge, settled)
     if transfer.kind is Kind.TED:
         left_out = ("ted_batch_key", "transaction_key", "updated_at")
         return {name: value for name, value in _ted_detail(transfer, challenge).items() if name not in left_out}
