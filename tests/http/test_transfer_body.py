@@ -101,12 +101,14 @@ async def test_tfa_info_is_judged_member_by_member(wire: Wire) -> None:
 
 async def test_everything_that_is_wrong_with_a_body_is_told_at_once(wire: Wire) -> None:
     info = {"approver_document_number": "11144477734", "contact_type": "device"}
-    answer = await wire.create(request_control_key="1", tfa_info=info, target_account=TARGET | {"ispb": "1"})
+    change = {"request_control_key": "1", "transaction_amount": 0, "target_account": TARGET | {"ispb": "1"}}
+    answer = await wire.create(tfa_info=info, **change)
     assert [error["field"] for error in answer.json["extra_fields"]["errors"]] == [
         "request_control_key",
+        "transaction_amount",
+        "target_account.ispb",
         "tfa_info.approver_document_number",
         "tfa_info.session_id",
-        "target_account.ispb",
     ]
     assert "11144477734" not in answer.body.decode()
 

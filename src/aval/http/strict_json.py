@@ -57,12 +57,21 @@ def decode(body: bytes, type_: type[T], *, allow_empty: bool = False) -> T:
 
 def amount_of(raw: msgspec.Raw, field: str, *, is_zero_allowed: bool = False) -> Brl:
     """Read an amount from the exact text of a JSON number; `field` is its path for the schema error."""
+    amount = amount_or_reason(raw, is_zero_allowed=is_zero_allowed)
+    if isinstance(amount, str):
+        raise schema_refusal((field, amount))
+    return amount
+
+
+def amount_or_reason(raw: msgspec.Raw, *, is_zero_allowed: bool = False) -> Brl | str:
+    """Read an amount from the exact text of a JSON number, or say what is wrong with it as a keyword."""
     text = bytes(raw).decode()
     try:
         return Brl.parse(text, is_zero_allowed=is_zero_allowed)
     except AmountError:
-        reason = "missing" if text in ("", "null") else "invalid_value" if text[0] in "-0123456789" else "wrong_type"
-        raise schema_refusal((field, reason)) from None
+        if text in ("", "null"):
+            return "missing"
+        return "invalid_value" if text[0] in "-0123456789" else "wrong_type"
 
 
 def optional_amount_of(raw: msgspec.Raw, field: str, *, is_zero_allowed: bool = False) -> Brl | None:

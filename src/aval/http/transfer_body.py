@@ -9,12 +9,13 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.documents import is_cpf, is_ispb, normalized_document
-from aval.domain.errors import Refusal, schema_refusal
+from aval.domain.errors import SCHEMA_ERRORS_MAX, Refusal, schema_refusal
 from aval.domain.ids import parse_uuid
 from aval.domain.keyring import Keyring
 from aval.domain.money import Brl
 from aval.domain.text import clean
-from aval.domain.transfer import Kind, Method
+from aval.domain.transfer import Kind, Method, Payee
+from aval.http.strict_json import amount_or_reason
 
 ContactType = Literal["sms", "email", "device"]
 
@@ -22,6 +23,7 @@ _BRANCH = {"pix": re.compile(r"[0-9]{1,6}"), "ted": re.compile(r"[0-9]{1,4}")}
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _DIGIT = re.compile(r"[0-9A-Za-z]")
 _OWNER_CHARACTERS_MAX = {"pix": 150, "ted": 50}
+_NO_AMOUNT = Brl(0)
 
 
 class TfaInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -57,19 +59,33 @@ class ResendBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Errors:
-    """Collects what is wrong with a body, to tell it all at once."""
+    """Collects what is wrong with a body, to tell it all at once; `place` is the part of the body being looked at."""
 
     def __init__(self) -> None:
+        self.place = ""
         self._found: list[tuple[str, str]] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more than is found already would not be told."""
+        return len(self._found) >= SCHEMA_ERRORS_MAX
 
     def add(self, field: str, reason: str = "invalid_value") -> None:
         """Note one field; its value is never told."""
-        self._found.append((field, reason))
+        self._found.append((self.place + field, reason))
 
     def raise_any(self) -> None:
         """Refuse the body if anything was noted."""
         if self._found:
             raise schema_refusal(*self._found)
+
+    def amount(self, raw: msgspec.Raw, field: str) -> Brl:
+        """An amount, from the exact text of its number."""
+        amount = amount_or_reason(raw)
+        if isinstance(amount, Brl):
+            return amount
+        self.add(field, amount)
+        return _NO_AMOUNT
 
     def text(self, value: str, field: str, *, characters_max: int) -> str:
         """A line of text: trimmed, not empty, nothing invisible in it."""
@@ -139,15 +155,27 @@ def read_target(errors: Errors, account: TargetAccount, family: str, types: froz
     return msgspec.structs.asdict(account)
 
 
+def payee_of_account(target: dict[str, str]) -> Payee:
+    """The payee whom a request names by bank data."""
+    return Payee(name=target["owner_name"], document=target["owner_document_number"], target_account=target)
+
+
 def fingerprint_of(keyring: Keyring, *parts: bytes) -> bytes:
     """What tells one body from another; keyed, because a short token or a CPF could be found from a plain hash."""
     return keyring.index_of("body:" + hashlib.sha256(b"\0".join(parts)).hexdigest())
 
 
-def canonical(body: msgspec.Struct, amount: Brl) -> bytes:
-    """The body without what does not matter: order of keys, spaces, `10` or `10.0`, null or absent."""
-    body.transaction_amount = msgspec.Raw(amount.wire().encode())  # type: ignore[attr-defined]
+def canonical(body: msgspec.Struct) -> bytes:
+    """A checked body without what does not matter: order of keys, spaces, `10` or `10.0`, null or absent.
+
+    A check leaves every member in its one spelling, amounts as `one_spelling` writes them.
+    """
     return msgspec.json.encode(body)
+
+
+def one_spelling(amount: Brl) -> msgspec.Raw:
+    """An amount's text in a canonical body."""
+    return msgspec.Raw(amount.wire().encode())
 
 
 def missing_tfa_info(kind: Kind) -> Refusal:
