@@ -23,8 +23,11 @@ create table operations (
     primary key (integrator_id, operation_id),
     unique (request_control_key, kind, integrator_id),
     foreign key (integrator_id, account_id) references accounts,
-    foreign key (integrator_id, approver_id) references approvers
+    foreign key (integrator_id, approver_id) references approvers,
+    foreign key (integrator_id, batch_id) references operations
 );
+-- An item is an operation of its own that names its batch (docs/adr/0022).
+create unique index operations_by_batch on operations (batch_id, item_no, integrator_id) where batch_id is not null;
 create unique index operations_by_end_to_end_id on operations (end_to_end_id, integrator_id) where end_to_end_id is not null;
 create index operations_by_account on operations (account_id, created_at);
 

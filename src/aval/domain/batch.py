@@ -105,8 +105,8 @@ def counts_told(batch: Transfer, challenge: Challenge, settled: ItemCounts | Non
             return settled
 
 
-def asked_of(batch: BatchRequest, item_refusal: Refusal | None = None) -> TransferRequest:
-    """The batch as one request for its total, as which it is judged; its items are judged in its place for them."""
+def asked_of(batch: BatchRequest) -> TransferRequest:
+    """The batch as one request for its total, as which it is judged."""
     largest = batch.largest
     return TransferRequest(
         principal=batch.principal,
@@ -121,7 +121,7 @@ def asked_of(batch: BatchRequest, item_refusal: Refusal | None = None) -> Transf
         payee=largest.payee,
         approver_index=batch.approver_index,
         method=batch.method,
-        refusal=batch.refusal or item_refusal,
+        refusal=batch.refusal,
         largest=largest.amount,
     )
 

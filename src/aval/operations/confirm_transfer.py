@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.approval import ApprovalFacts, rejection_of
+from aval.domain.batch import ItemCounts
 from aval.domain.budget import NO_HISTORY, BudgetFigures, GuessHistory, guess_stop, is_approver_digits_spent
 from aval.domain.challenge import Challenge, Judgement, TokenSource, Verdict, judge
 from aval.domain.errors import Refusal
@@ -21,6 +22,7 @@ from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key
 from aval.operations.request_transfer import Rules
+from aval.storage.batches import promise_items
 from aval.storage.challenges import (
     CallFacts,
     Decision,
@@ -35,7 +37,7 @@ from aval.storage.challenges import (
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
 from aval.storage.idempotency import KeptAnswer, keep_answers
-from aval.storage.sums import SpentQuestion, read_spent
+from aval.storage.sums import SpentQuestion, read_spent, spent_question
 from aval.storage.webhook_events import EventRow, append_events
 
 _KEPT = frozenset(  # spec transfers.md §2.5: 2xx, Incorrect Token, Token Expired and rejected bodies
@@ -234,7 +236,13 @@ def _approval(case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: 
     transfer = case.transfer
     family = _sum_of(transfer)
     rejection = rejection_of(
-        facts, transfer.kind, case.before.method, transfer.amount, case.facts.now, spent.get(family)
+        facts,
+        transfer.kind,
+        case.before.method,
+        transfer.amount,
+        case.facts.now,
+        spent.get(family),
+        largest=transfer.largest,
     )
     if rejection is not None:
         reason, limit = rejection
@@ -244,11 +252,11 @@ def _approval(case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: 
     account.balance -= transfer.debit
     if family in spent:
         spent[family] += transfer.amount
-    return _decision(case, Status.PENDING)
+    return _decision(case, Status.APPROVED if transfer.kind.is_batch else Status.PENDING)
 
 
 def _sum_of(transfer: Transfer) -> SpentQuestion:
-    return SpentQuestion(transfer.integrator_key, transfer.account_key, transfer.kind)
+    return spent_question(transfer.integrator_key, transfer.account_key, transfer.kind)
 
 
 def _account_of(transfer: Transfer) -> tuple[UUID, UUID]:
@@ -284,6 +292,9 @@ async def _write(connection: Connection, cases: Sequence[_Case]) -> None:
     decisions = [case.decision for case in cases if case.decision is not None]
     if decisions:
         await write_decisions(connection, decisions)
+    batches = [decision.transfer for decision in decisions if decision.status is Status.APPROVED]
+    if batches:
+        await promise_items(connection, batches)
     await append_events(connection, [event_of(d) for d in decisions if d.status is Status.REJECTED])
     await keep_answers(
         connection, [_kept(case) for case in cases if case.call.question.idempotency_key and _keeps(case)]
@@ -295,14 +306,17 @@ def event_of(decision: Decision) -> EventRow:
     return status_event(decision.transfer, decision.after)
 
 
-def status_event(transfer: Transfer, challenge: Challenge) -> EventRow:
-    """The status webhook of an operation as it is after its last change; its sequence is counted already."""
+def status_event(transfer: Transfer, challenge: Challenge, settled: ItemCounts | None = None) -> EventRow:
+    """The status webhook of an operation or item as it is after its last change; its sequence is counted already.
+
+    `settled` counts the items of an approved batch.
+    """
     assert challenge.updated_at is not None
     event_id = fresh_key()
     webhook_type = WEBHOOK_TYPES[transfer.kind]
     body = event_body(
         webhook_type,
-        event_data(transfer, challenge),
+        event_data(transfer, challenge, settled),
         at=challenge.updated_at,
         event_id=event_id,
         sequence=challenge.event_sequence,
@@ -311,7 +325,8 @@ def status_event(transfer: Transfer, challenge: Challenge) -> EventRow:
     return EventRow(
         integrator_key=transfer.integrator_key,
         event_id=event_id,
-        operation_key=transfer.key,
+        operation_key=transfer.batch_key or transfer.key,
+        item_key=None if transfer.batch_key is None else transfer.key,
         operation_kind=transfer.kind.value,
         sequence=challenge.event_sequence,
         event_type=webhook_type,

@@ -24,7 +24,7 @@ _LOCK = f"""
 select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}
   from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
   join challenges c on c.integrator_id = r.integrator_id and c.operation_id = r.operation_id
-  join operations o on o.integrator_id = r.integrator_id and o.operation_id = r.operation_id
+  join operations o on o.integrator_id = r.integrator_id and o.operation_id = r.operation_id and o.batch_id is null
  order by c.integrator_id, c.operation_id
    for no key update of c
 """
@@ -32,7 +32,7 @@ _LOCK_FREE = _LOCK.rstrip() + " skip locked"
 _LOCK_ONE = f"""
 select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}
   from challenges c join operations o on o.integrator_id = c.integrator_id and o.operation_id = c.operation_id
- where c.integrator_id = $1 and c.operation_id = $2
+ where c.integrator_id = $1 and c.operation_id = $2 and o.batch_id is null
    for no key update of c
 """
 _LOCK_ONE_FREE = _LOCK_ONE.rstrip() + " skip locked"
@@ -41,7 +41,7 @@ _LOCK_ONE_FREE = _LOCK_ONE.rstrip() + " skip locked"
 async def lock_operations(
     connection: Connection, keys: Sequence[OperationId], *, may_wait: bool
 ) -> dict[OperationId, tuple[Transfer, Challenge]]:
-    """Lock challenges in key order and read them with their operation.
+    """Lock challenges in key order and read them with their operation; an item of a batch is none.
 
     Without `may_wait` one that is locked elsewhere is left out, like one that does not exist; with it the call waits
     up to lock_timeout (LockNotWon). Read the clock afterwards, in a statement of its own (promises.md D3).
@@ -267,7 +267,7 @@ _WRITE = (
     returning 1
 ), promised as (
     insert into settlement_jobs (integrator_id, operation_id, rail_reference, due_at, created_at, updated_at)
-    select integrator_id, operation_id, operation_id, at, at, at from input where is_approved
+    select integrator_id, operation_id, operation_id, at, at, at from input where is_approved and status = 'pending'
     returning 1
 )
 select (select count(*) from moved) as moved, (select count(*) from debited) as debited
@@ -278,7 +278,8 @@ select (select count(*) from moved) as moved, (select count(*) from debited) as 
 async def write_decisions(connection: Connection, decisions: Sequence[Decision]) -> None:
     """Write everything the calls of a batch decided, in one statement under their locks.
 
-    Comparison, status, debit, ledger, settlement job and audit stand or fall together. A row that is not as it was
+    Comparison, status, debit, ledger, settlement job and audit stand or fall together; the jobs of an approved batch
+    are its items' (storage/batches.py). A row that is not as it was
     locked is a bug of ours: the transaction is abandoned.
     """
     is_ending = all(d.comparison is None and not d.is_approved for d in decisions)  # needs fewer rights (D15)

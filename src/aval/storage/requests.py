@@ -11,7 +11,15 @@ from aval.domain.money import Brl
 from aval.domain.request import RequestFacts, TransferRequest
 from aval.domain.transfer import Kind, Transfer
 from aval.storage.database import Connection, Row
-from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, columns, facts_of, transfer_of
+from aval.storage.rows import (
+    CHALLENGE_COLUMNS,
+    OPERATION_COLUMNS,
+    STANDING,
+    challenge_of,
+    columns,
+    facts_of,
+    transfer_of,
+)
 
 FAMILY_OF_LIMITS = {
     Kind.PIX_TRANSFER: "pix",
@@ -26,7 +34,7 @@ select clock_timestamp() as now,
        i.version = r.version as is_current, i.ted_hours,
        a.status as account_status, a.balance_centavos, a.pix_fee_centavos, a.ted_fee_centavos, a.limits,
        twin.operation_id as twin_id, twin.account_id as twin_account_id, twin.request_fingerprint as twin_fingerprint,
-       e2e.operation_id is not null as is_end_to_end_id_used,
+       twin.batch_id is not null as is_twin_item, e2e.operation_id is not null as is_end_to_end_id_used,
        ap.approver_id, ap.active as is_approver_active, aa.powers, aa.max_amount_centavos,
        co.contact_id, co.masked_destination, co.usable_at,
        coalesce(ch.closed_until > clock_timestamp(), false) and i.mode = 'live' as is_channel_closed
@@ -87,7 +95,7 @@ def _facts_of(request: TransferRequest, row: Row, holidays: frozenset[date]) -> 
         fee=None if fee is None else Brl(fee),
         limits=limits,
         twin_key=row["twin_id"],
-        twin_fingerprint=row["twin_fingerprint"] if row["twin_account_id"] == request.account_key else b"",
+        twin_fingerprint=row["twin_fingerprint"] if _may_be_twin(request, row) else b"",
         is_end_to_end_id_used=row["is_end_to_end_id_used"],
         approver_key=row["approver_id"],
         approval=ApprovalFacts(
@@ -104,6 +112,11 @@ def _facts_of(request: TransferRequest, row: Row, holidays: frozenset[date]) -> 
         usable_at=row["usable_at"],
         is_channel_closed=row["is_channel_closed"],
     )
+
+
+def _may_be_twin(request: TransferRequest, row: Row) -> bool:
+    """Whether what has the request's key may be the same request: on its account, and no item of a batch."""
+    return row["twin_account_id"] == request.account_key and not row["is_twin_item"]
 
 
 _INSERT = """
@@ -195,11 +208,13 @@ def _columns_of(
 async def read_operation(
     connection: Connection, integrator_key: UUID, operation_key: UUID
 ) -> tuple[Transfer, Challenge] | None:
-    """One operation of an integrator with its challenge as it stands by the database's clock, or None."""
+    """One operation of an integrator with its challenge as it stands by the database's clock, or None.
+
+    An item shows its batch's until that is approved.
+    """
     row = await connection.fetchrow(
         f"select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, clock_timestamp() as now from operations o"
-        " join challenges c on c.integrator_id = o.integrator_id and c.operation_id = o.operation_id"
-        " where o.integrator_id = $1 and o.operation_id = $2",
+        f"{STANDING} where o.integrator_id = $1 and o.operation_id = $2",
         integrator_key,
         operation_key,
     )

@@ -12,7 +12,7 @@ from aval.storage.database import Row
 OPERATION_COLUMNS = (
     "o.integrator_id, o.operation_id, o.kind, o.account_id, o.approver_id, o.credential_id, o.request_control_key,"
     " o.request_fingerprint, o.end_to_end_id, o.amount_centavos, o.fee_centavos, o.facts, o.details_digest, o.nonce,"
-    " o.correlation_id, o.created_at"
+    " o.correlation_id, o.created_at, o.batch_id, o.item_no"
 )
 CHALLENGE_COLUMNS = (
     "c.status, c.method, c.contact_id, c.masked_destination, c.generation, c.attempts_used, c.kid, c.alphabets,"
@@ -21,9 +21,18 @@ CHALLENGE_COLUMNS = (
 )
 
 
+# What is known of an operation, from whichever row it follows: an item has a challenge of its own once its batch is
+# approved, and until then shows the state of its batch (docs/adr/0022).
+STANDING = """
+  left join challenges own on own.integrator_id = o.integrator_id and own.operation_id = o.operation_id
+  join challenges c on c.integrator_id = o.integrator_id and c.operation_id = coalesce(own.operation_id, o.batch_id)
+"""
+
+
 def transfer_of(row: Row) -> Transfer:
     """The transfer in a row with OPERATION_COLUMNS."""
     facts = row["facts"]
+    largest = facts.get("largest_item_centavos")
     return Transfer(
         integrator_key=row["integrator_id"],
         key=row["operation_id"],
@@ -44,6 +53,11 @@ def transfer_of(row: Row) -> Transfer:
         correlation_id=row["correlation_id"],
         created_at=row["created_at"],
         details_digest=row["details_digest"],
+        batch_key=row["batch_id"],
+        item_no=row["item_no"],
+        item_count=facts.get("item_count", 1),
+        items_digest=facts.get("items_digest"),
+        largest=None if largest is None else Brl(largest),
     )
 
 
@@ -61,7 +75,7 @@ def payee_of(facts: Mapping[str, Any]) -> Payee:
 def facts_of(transfer: Transfer) -> dict[str, Any]:
     """The column `operations.facts` of a transfer."""
     payee = transfer.payee
-    facts = {
+    facts: dict[str, Any] = {
         "payee_name": payee.name,
         "payee_document": payee.document,
         "target_account": payee.target_account,
@@ -71,6 +85,12 @@ def facts_of(transfer: Transfer) -> dict[str, Any]:
         "pix_message": transfer.pix_message,
         "receiver_conciliation_id": transfer.receiver_conciliation_id,
     }
+    if transfer.largest is not None:
+        facts |= {
+            "item_count": transfer.item_count,
+            "items_digest": transfer.items_digest,
+            "largest_item_centavos": transfer.largest.centavos,
+        }
     return {name: value for name, value in facts.items() if value is not None}
 
 

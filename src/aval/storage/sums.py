@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from aval.domain.batch import single_kind
 from aval.domain.calendar import limit_window
 from aval.domain.money import Brl
 from aval.domain.transfer import Kind
 from aval.storage.database import Connection
 from aval.storage.rows import columns
-
-SINGLE_KINDS = {"pix": Kind.PIX_TRANSFER, "ted": Kind.TED}
 
 _SPENT = """
 select r.integrator_id, r.account_id, r.kind, coalesce((
@@ -26,11 +25,16 @@ select r.integrator_id, r.account_id, r.kind, coalesce((
 
 
 class SpentQuestion(NamedTuple):
-    """Whose sum is asked for."""
+    """Whose sum is asked for; `kind` is a single one, as which items of batches count."""
 
     integrator_key: UUID
     account_key: UUID
     kind: Kind
+
+
+def spent_question(integrator_key: UUID, account_key: UUID, kind: Kind) -> SpentQuestion:
+    """What an operation of this kind asks for."""
+    return SpentQuestion(integrator_key, account_key, single_kind(kind))
 
 
 async def read_spent(

@@ -7,7 +7,7 @@ from uuid import UUID
 from aval.domain.challenge import Challenge, as_seen
 from aval.domain.transfer import Kind, Transfer
 from aval.storage.database import Connection
-from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, transfer_of
+from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, STANDING, challenge_of, transfer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,14 @@ class TransferFilter:
     start_at: datetime | None = None
     end_at: datetime | None = None
     is_newest_first: bool = False
+    batch_key: UUID | None = None  # its items, in the order of the request
 
 
 # The status is judged as it is seen: past its deadline an operation is rejected, stored so or not.
 _LIST = f"""
 select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, s.now
   from (select clock_timestamp() as now) s, operations o
-  join challenges c on c.integrator_id = o.integrator_id and c.operation_id = o.operation_id
- where o.integrator_id = $1 and o.account_id = $2 and o.kind = $3
+{STANDING} where o.integrator_id = $1 and o.account_id = $2 and o.kind = $3
    and ($4::uuid is null or o.request_control_key = $4)
    and ($5::text is null or o.end_to_end_id = $5)
    and ($6::uuid is null or c.transaction_key = $6)
@@ -39,19 +39,23 @@ select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, s.now
         when c.status = 'pending_2fa_approval' and c.approval_deadline <= s.now then 'rejected' else c.status end)
    and ($8::timestamptz is null or o.created_at >= $8)
    and ($9::timestamptz is null or o.created_at < $9)
- order by o.created_at %(order)s, o.operation_id %(order)s
- limit $10 offset $11
+   and %(narrow)s
+ order by %(order)s
+ limit $11 offset $12
 """  # noqa: S608 – columns are constants
-_OLDEST_FIRST = _LIST % {"order": "asc"}
-_NEWEST_FIRST = _LIST % {"order": "desc"}
+_ALL = "$10::uuid is null"
+_OLDEST_FIRST = _LIST % {"narrow": _ALL, "order": "o.created_at, o.operation_id"}
+_NEWEST_FIRST = _LIST % {"narrow": _ALL, "order": "o.created_at desc, o.operation_id desc"}
+_ITEMS = _LIST % {"narrow": "o.batch_id = $10", "order": "o.item_no"}
 
 
 async def list_transfers(
     connection: Connection, wanted: TransferFilter, *, offset: int, limit: int
 ) -> list[tuple[Transfer, Challenge]]:
-    """Transfers with their challenge as seen now, oldest first unless asked otherwise."""
+    """Transfers with their challenge as seen now, oldest first unless asked otherwise; items with their batch's."""
+    ordered = _NEWEST_FIRST if wanted.is_newest_first else _OLDEST_FIRST
     rows = await connection.fetch(
-        _NEWEST_FIRST if wanted.is_newest_first else _OLDEST_FIRST,
+        ordered if wanted.batch_key is None else _ITEMS,
         wanted.integrator_key,
         wanted.account_key,
         wanted.kind.value,
@@ -61,6 +65,7 @@ async def list_transfers(
         wanted.status,
         wanted.start_at,
         wanted.end_at,
+        wanted.batch_key,
         limit,
         offset,
     )
