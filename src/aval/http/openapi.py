@@ -185,7 +185,7 @@ def _responses(route: Route) -> Schema:
     if route.response is not None:
         success["content"] = {"application/json": {"schema": _schema_of(route.response)}}
     responses = {str(route.success): success}
-    if route.path.endswith("/validate_token"):  # 201 settled or approved, 202 where the rail has not answered yet
+    if route.path.endswith("/validate_token") and route.success == 202:  # a single that was settled at once: 201
         responses |= {"201": success, "202": success}
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for name in refusals_of(route):

@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from aval.domain.errors import Refusal
@@ -10,11 +11,12 @@ from aval.domain.request import TransferRequest
 from aval.domain.transfer import Kind, Method, Payee
 from aval.http.edge import Answer, Call, Route
 from aval.http.parts import Parts
-from aval.http.pix_body import CheckedPix, PixTransferBody, check_pix
+from aval.http.pix_body import CheckedPix, PixItemBody, PixTransferBody, check_pix
 from aval.http.strict_json import decode
 from aval.http.transfer_answers import PixTransferAnswer, PixTransferDetail
 from aval.http.transfer_body import Errors, canonical, fingerprint_of, missing_tfa_info, read_tfa_info
-from aval.http.transfer_calls import NONCE_BYTES, TransferCalls, transfer_routes
+from aval.http.transfer_calls import NONCE_BYTES, TransferCalls
+from aval.http.transfer_routes import Bodies, single_routes
 from aval.operations.find_payee import find_payee
 from aval.operations.fresh import fresh_key
 
@@ -24,14 +26,9 @@ ENTROPY_BYTES = 16
 def routes(app: Parts) -> list[Route]:
     """List the routes of Pix transfers."""
     pix = PixTransfers(app)
-    return transfer_routes(
-        pix,
-        create=pix.create,
-        request=PixTransferBody,
-        answer=PixTransferAnswer,
-        detail=PixTransferDetail,
-        create_refusals=("invalid_pix_key", "invalid_end_to_end_id", "duplicate_end_to_end_id"),
-    )
+    answers = Bodies.of_single(PixTransferBody, PixTransferAnswer, PixTransferDetail)
+    faults = ("invalid_pix_key", "invalid_end_to_end_id", "duplicate_end_to_end_id")
+    return single_routes(pix, pix.create, answers, faults)
 
 
 class PixTransfers(TransferCalls):
@@ -61,16 +58,13 @@ class PixTransfers(TransferCalls):
             fingerprint=fingerprint_of(keyring, account_key.bytes, canonical(body)),
             correlation_id=call.correlation_id,
             amount=checked.amount,
-            end_to_end_id=body.end_to_end_id or end_to_end_id_of(call),
             payee=payee,
-            pix_transfer_type=body.pix_transfer_type,
-            pix_message=body.pix_message,
-            receiver_conciliation_id=body.receiver_conciliation_id,
+            **pix_fields(call, body),
             approver_index=approver.index if approver else b"",
             method=approver.method if approver else Method.SMS,
             refusal=refusal,
         )
-        return await self.requested(call, request)
+        return await self.requested(call, self.desk.request(request))
 
     async def _payee(self, call: Call, checked: CheckedPix, account_key: UUID) -> tuple[Payee | None, Refusal | None]:
         owner = None
@@ -86,7 +80,13 @@ class PixTransfers(TransferCalls):
         return checked.judged(owner)
 
 
-def end_to_end_id_of(call: Call) -> str:
-    """Make the id of a transfer that brings none."""
+def pix_fields(call: Call, body: PixItemBody) -> dict[str, Any]:
+    """What only a Pix has, a made-up end_to_end_id among it where the request brings none."""
     now = datetime.now(UTC)  # names a minute in the id; judges nothing
-    return generated_end_to_end_id(call.caller.integrator.ispb, now, secrets.token_bytes(ENTROPY_BYTES))
+    ispb = call.caller.integrator.ispb
+    return {
+        "end_to_end_id": body.end_to_end_id or generated_end_to_end_id(ispb, now, secrets.token_bytes(ENTROPY_BYTES)),
+        "pix_transfer_type": body.pix_transfer_type,
+        "pix_message": body.pix_message,
+        "receiver_conciliation_id": body.receiver_conciliation_id,
+    }

@@ -1,11 +1,12 @@
 """Bodies of Pix requests, single or item of a batch, and what is wrong with them (transfers.md §3.1, §3.2, §3.3)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
 
+from aval.domain.batch import ITEMS_MAX
 from aval.domain.errors import Refusal
 from aval.domain.money import Brl
 from aval.domain.pix_key import is_end_to_end_id, is_receiver_conciliation_id, pix_key_of
@@ -43,7 +44,7 @@ class PixTransferBatchBody(msgspec.Struct, forbid_unknown_fields=True, omit_defa
     """A request for many Pix at once."""
 
     request_control_key: str
-    pix_transfers: list[PixItemBody]
+    pix_transfers: Annotated[list[PixItemBody], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
     tfa_info: TfaInfo | None = None
 
 

@@ -11,21 +11,15 @@ from aval.http.strict_json import decode
 from aval.http.ted_body import TedBody, check_ted
 from aval.http.transfer_answers import TedAnswer, TedDetail
 from aval.http.transfer_body import Errors, canonical, fingerprint_of, missing_tfa_info, read_tfa_info
-from aval.http.transfer_calls import NONCE_BYTES, TransferCalls, transfer_routes
+from aval.http.transfer_calls import NONCE_BYTES, TransferCalls
+from aval.http.transfer_routes import Bodies, single_routes
 from aval.operations.fresh import fresh_key
 
 
 def routes(app: Parts) -> list[Route]:
     """List the routes of TED transfers."""
     ted = TedTransfers(app)
-    return transfer_routes(
-        ted,
-        create=ted.create,
-        request=TedBody,
-        answer=TedAnswer,
-        detail=TedDetail,
-        create_refusals=("outside_ted_hours",),
-    )
+    return single_routes(ted, ted.create, Bodies.of_single(TedBody, TedAnswer, TedDetail), ("outside_ted_hours",))
 
 
 class TedTransfers(TransferCalls):
@@ -57,4 +51,4 @@ class TedTransfers(TransferCalls):
             method=approver.method if approver else Method.SMS,
             refusal=missing_tfa_info(self.kind) if approver is None else None,
         )
-        return await self.requested(call, request)
+        return await self.requested(call, self.desk.request(request))

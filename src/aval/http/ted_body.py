@@ -1,10 +1,13 @@
 """Bodies of TED requests, single or item of a batch, and what is wrong with them (transfers.md §3.1, §3.4, §3.5)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
+from aval.domain.batch import ITEMS_MAX
+from aval.domain.errors import Refusal
 from aval.domain.money import Brl
 from aval.domain.transfer import Payee
 from aval.http.transfer_body import Errors, TargetAccount, TfaInfo, one_spelling, payee_of_account, read_target
@@ -39,7 +42,7 @@ class TedBatchBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
     """A request for many TEDs at once."""
 
     request_control_key: str
-    teds: list[TedItemBody]
+    teds: Annotated[list[TedItemBody], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
     tfa_info: TfaInfo | None = None
 
 
@@ -51,6 +54,15 @@ class CheckedTed:
     request_control_key: UUID
     amount: Brl
     payee: Payee
+
+    @property
+    def pix_key(self) -> None:
+        """A TED names its payee by bank data."""
+        return None
+
+    def judged(self, _owner: Payee | None) -> tuple[Payee | None, Refusal | None]:
+        """The payee; nothing about one is left to be refused."""
+        return self.payee, None
 
 
 def check_ted(errors: Errors, body: TedItemBody) -> CheckedTed:

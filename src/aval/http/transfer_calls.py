@@ -1,5 +1,8 @@
 """The calls Pix and TED have in common: from the wire to one operation, and its outcome back onto the wire."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -7,17 +10,17 @@ import msgspec
 
 from aval.domain.challenge import Challenge, Verdict
 from aval.domain.errors import Refusal, entry, problem_body, schema_refusal
-from aval.domain.request import TransferRequest
 from aval.domain.token import Token
 from aval.domain.transfer import Kind, Method, Status, Transfer
 from aval.domain.view import rejection_name, snapshot_view, transfer_view
-from aval.http.edge import Answer, Call, Handler, Route, StateUnknown
+from aval.http.edge import Answer, Call, StateUnknown
 from aval.http.parts import Parts
 from aval.http.strict_json import decode
 from aval.http.transfer_body import ResendBody, ValidateBody, fingerprint_of
 from aval.http.transfer_reads import TransferReads
 from aval.operations.cancel_transfer import CancelCall
 from aval.operations.confirm_transfer import ConfirmCall, Confirmed, Rendered, Replay
+from aval.operations.request_transfer import Requested
 from aval.operations.resend_token import ResendCall
 from aval.operations.transfer_desk import TransferDesk
 from aval.storage.challenges import Question
@@ -26,10 +29,28 @@ from aval.storage.database import DatabaseUnavailable
 NONCE_BYTES = 16
 
 
+View = Callable[[Transfer, Challenge], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """How each call that succeeded tells the operation."""
+
+    created: View
+    approved: View
+    resent: View
+    cancelled: View
+
+
+_SETTLED_VIEW = partial(transfer_view, has_transaction_key=True)
+SINGLE_VIEWS = Views(_SETTLED_VIEW, _SETTLED_VIEW, transfer_view, transfer_view)
+
+
 class TransferCalls(TransferReads):
-    """Handlers of one kind of single transfer."""
+    """Handlers of one kind of transfer."""
 
     kind: ClassVar[Kind]
+    views: ClassVar[Views] = SINGLE_VIEWS
 
     def __init__(self, app: Parts) -> None:
         super().__init__(app, self.kind)
@@ -40,11 +61,11 @@ class TransferCalls(TransferReads):
         assert self.app.desk is not None
         return self.app.desk
 
-    async def requested(self, call: Call, request: TransferRequest) -> Answer:
-        """Hand a checked request over and answer 202; a repeat says so in a header."""
-        made = await _decided(call, self.desk.request(request))
+    async def requested(self, call: Call, work: Awaitable[Requested]) -> Answer:
+        """Let the desk judge a checked request and answer 202; a repeat says so in a header."""
+        made = await _decided(call, work)
         headers = {"idempotent-replayed": "true"} if made.is_replay else {}
-        return Answer(202, _short(made.transfer, made.challenge, has_transaction_key=True), headers)
+        return Answer(202, _told(self.views.created, made.transfer, made.challenge), headers)
 
     async def validate(self, call: Call) -> Answer:
         """PUT …/validate_token."""
@@ -89,14 +110,14 @@ class TransferCalls(TransferReads):
             kind=self.kind,
             fingerprint=self._fingerprint(call, b""),
             correlation_id=call.correlation_id,
-            render=lambda transfer, challenge: (200, _short(transfer, challenge)),
+            render=lambda transfer, challenge: (200, _told(self.views.cancelled, transfer, challenge)),
         )
         outcome = await self.desk.cancel(cancel)
         if isinstance(outcome, Replay):
             return await self._replayed(call, outcome)
         if outcome.verdict is not Verdict.APPROVED:
             raise Refusal(f"{self.kind.family}.invalid_status")
-        return Answer(200, _short(outcome.transfer, outcome.challenge))
+        return Answer(200, _told(self.views.cancelled, outcome.transfer, outcome.challenge))
 
     def _question(self, call: Call) -> Question:
         return Question(
@@ -121,7 +142,7 @@ class TransferCalls(TransferReads):
     def _resent(self, outcome: Confirmed) -> Answer:
         if outcome.verdict is not Verdict.APPROVED:
             return self._confirmed(outcome, is_resend=True)
-        return Answer(202, _short(outcome.transfer, outcome.challenge))
+        return Answer(202, _told(self.views.resent, outcome.transfer, outcome.challenge))
 
     def _resent_kept(self, outcome: Confirmed) -> tuple[int, bytes]:
         answer = self._resent(outcome)
@@ -134,8 +155,8 @@ class TransferCalls(TransferReads):
             case Verdict.APPROVED if challenge.status is Status.REJECTED:
                 return _rejected(outcome.transfer, challenge, str(challenge.rejection_reason))
             case Verdict.APPROVED:
-                status = 201 if challenge.status is Status.SENT else 202
-                return Answer(status, _short(outcome.transfer, challenge, has_transaction_key=True))
+                status = 202 if challenge.status is Status.PENDING else 201
+                return Answer(status, _told(self.views.approved, outcome.transfer, challenge))
             case Verdict.EXHAUSTED | Verdict.ATTEMPTS_EXCEEDED:
                 return _rejected(outcome.transfer, challenge, "attempts_exceeded", is_resend=is_resend)
             case Verdict.SUPERSEDED:
@@ -207,8 +228,8 @@ def _is_waiting(call: Call, outcome: Confirmed) -> bool:
     return is_sync and outcome.verdict is Verdict.APPROVED and outcome.challenge.status is Status.PENDING
 
 
-def _short(transfer: Transfer, challenge: Challenge, *, has_transaction_key: bool = False) -> bytes:
-    return msgspec.json.encode(transfer_view(transfer, challenge, has_transaction_key=has_transaction_key))
+def _told(view: View, transfer: Transfer, challenge: Challenge) -> bytes:
+    return msgspec.json.encode(view(transfer, challenge))
 
 
 def _rejected(transfer: Transfer, challenge: Challenge, reason: str, *, is_resend: bool = False) -> Answer:
@@ -226,94 +247,3 @@ def _problem(name: str, extra_fields: dict[str, Any] | None = None) -> Answer:
     status = entry(name).http
     assert status is not None
     return Answer(status, msgspec.json.encode(problem_body(name, {}, extra_fields)))
-
-
-Slugs = tuple[str, ...]
-
-_READ = ("account_not_found", "operation_not_found")
-_CANCEL = ("account_not_found", "operation_not_found", "invalid_status")
-_TOKEN_CALLS = (*_CANCEL, "attempts_exceeded", "idempotency_conflict")
-_CREATE = (
-    "account_not_found",
-    "account_unavailable",
-    "idempotency_conflict",
-    "tfa_info_required",
-    "approver_not_allowed",
-    "contact_not_available",
-    "device_not_available",
-    "channel_closed_on_create",
-    "limit_exceeded",
-    "insufficient_funds",
-)
-_VALIDATE = (
-    *_TOKEN_CALLS,
-    "token_required",
-    "token_expired",
-    "incorrect_token",
-    "error_validating_token",
-    "device_approval_pending",
-    "approver_not_allowed",
-    "account_unavailable",
-    "limit_exceeded",
-    "insufficient_funds",
-    "target_account_not_found",
-    "rail_refused",
-)
-_RESEND = (
-    *_TOKEN_CALLS,
-    "resend_not_available",
-    "resend_limit_reached",
-    "resend_too_soon",
-    "contact_not_available",
-    "limit_exceeded",
-    "channel_closed_on_resend",
-)
-
-
-def transfer_routes(
-    calls: TransferCalls,
-    *,
-    create: Handler,
-    request: type[msgspec.Struct],
-    answer: type[msgspec.Struct],
-    detail: type[msgspec.Struct],
-    create_refusals: tuple[str, ...],
-) -> list[Route]:
-    """List the routes of one kind of single transfer (transfers.md §3.1)."""
-    family: Any = calls.kind.family
-    name = calls.kind.value
-    many = f"/account/{{account_key}}/{name}"
-    one = f"{many}/{{{calls.key_name}}}"
-
-    def route(method: str, path: str, handler: Handler, success: int, summary: str, slugs: Slugs, **more: Any) -> Route:
-        scope = "transfers:read" if method == "GET" else "transfers:write"
-        refusals = tuple(f"{family}.{slug}" for slug in slugs)
-        more.setdefault("response", answer)
-        return Route(method, path, handler, scope, "integrator", family, success, summary, refusals=refusals, **more)
-
-    hot = {"is_hot": True}
-    bare = {"empty_body": True}
-    created = (*_CREATE, *create_refusals)
-    validated = (*_VALIDATE, *(slug for slug in create_refusals if slug == "outside_ted_hours"))
-    listed = {"response": calls.list_type(detail), "query": calls.list_query()}
-    read = f"{one}/{{{calls.direction_name}}}"
-    return [
-        route("POST", many, create, 202, f"Request a {name}", created, request=request, **hot),
-        route(
-            "PUT",
-            f"{one}/validate_token",
-            calls.validate,
-            202,
-            "Approve with the token",
-            validated,
-            request=ValidateBody,
-            **bare,
-            **hot,
-        ),
-        route(
-            "PATCH", f"{one}/resend_token", calls.resend, 202, "Send a new token", _RESEND, request=ResendBody, **bare
-        ),
-        route("PATCH", f"{one}/cancel", calls.cancel, 200, "Cancel while it waits for approval", _CANCEL, **bare),
-        route("GET", read, calls.read_one, 200, "Read one transfer", _READ, response=detail),
-        route("GET", f"{many}s", calls.list_all, 200, "List transfers", _READ[:1], **listed),
-    ]
