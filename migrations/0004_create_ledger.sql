@@ -32,6 +32,8 @@ create table settlement_jobs (
     item_no        smallint not null default 1,
     -- Known to the rail; the operation's own key, fixed before the first send.
     rail_reference uuid not null,
+    -- An item of a batch: the worker takes it beside single transfers, never in front of them.
+    is_item        boolean not null default false,
     state          text not null default 'ready' check (state in ('ready', 'done', 'parked')),
     rail_status    text check (rail_status in ('pending', 'sent', 'rejected', 'returned', 'unknown')),
     send_count     smallint not null default 0,
@@ -44,5 +46,5 @@ create table settlement_jobs (
     primary key (integrator_id, operation_id, item_no),
     foreign key (integrator_id, operation_id) references operations
 ) with (fillfactor = 70);
-create index settlement_jobs_due on settlement_jobs (due_at) where state = 'ready';
+create index settlement_jobs_due on settlement_jobs (is_item, due_at) where state = 'ready';
 create index settlement_jobs_parked on settlement_jobs (updated_at) where state = 'parked';

@@ -45,7 +45,10 @@ create table webhook_endpoints (
 create table events (
     integrator_id  uuid not null,
     event_id       uuid not null,
+    -- Whose sequence it counts in; the event of an item counts in its batch.
     operation_id   uuid not null,
+    item_id        uuid,
+    -- The kind of what happened: of the item, if there is one.
     operation_kind text not null,
     sequence       integer not null check (sequence >= 1),
     event_type     text not null,
@@ -54,15 +57,19 @@ create table events (
     created_at     timestamptz not null,
     primary key (integrator_id, event_id),
     unique (operation_id, sequence, integrator_id),
-    foreign key (integrator_id, operation_id) references operations
+    foreign key (integrator_id, operation_id) references operations,
+    foreign key (integrator_id, item_id) references operations
 );
 create index events_by_time on events (integrator_id, created_at);
+create index events_by_item on events (item_id) where item_id is not null;
 
 create table callbacks (
     integrator_id uuid not null,
     callback_id   uuid not null,
     event_id      uuid not null,
     endpoint_id   uuid not null,
+    -- Tells of an item of a batch: an endpoint gets these in turn with the others.
+    is_item       boolean not null default false,
     status        text not null default 'pending' check (status in ('pending', 'sent', 'failed')),
     claim_count   smallint not null default 0,
     fence         integer not null default 0,

@@ -48,4 +48,5 @@ class TokenMessage:
             amount=transfer.amount,
             payee_name=transfer.payee.name,
             payee_document=transfer.payee.document,
+            item_count=transfer.item_count,
         )

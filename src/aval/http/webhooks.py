@@ -337,5 +337,5 @@ def _endpoint(endpoint: WebhookEndpoint) -> EndpointAnswer:
 def _event(event: Event) -> EventAnswer:
     callbacks = [CallbackAnswer(str(callback.key), callback.status) for callback in event.callbacks]
     return EventAnswer(
-        str(event.key), event.event_type, "processed", event.operation_kind, str(event.operation_key), callbacks
+        str(event.key), event.event_type, "processed", event.origin_kind, str(event.origin_key), callbacks
     )

@@ -43,6 +43,8 @@ class Coalescer(Generic[CallT, ResultT]):
     by side: the second waits. A batch that fails as a whole is run again call by call, so that one bad row never
     fails its neighbours – but not when the database was lost: what it may have kept is not judged a second time, and
     who has waited a while behind a lost database is told so instead of waiting for it once more.
+
+    With `is_gathering` a free lane starts one turn of the loop late: calls that come together run together.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Coalescer(Generic[CallT, ResultT]):
         batch_max: int,
         lanes: int,
         spare_lanes: int = 4,
+        is_gathering: bool = False,
     ) -> None:
         self._run = run
         self._key_of = key_of
@@ -62,6 +65,8 @@ class Coalescer(Generic[CallT, ResultT]):
         self._waiting: deque[_Entry[CallT, ResultT]] = deque()
         self._keys_waiting: dict[Hashable, int] = {}
         self._keys_running: set[Hashable] = set()
+        self._is_gathering = is_gathering
+        self._is_wake_due = False
         self._is_lost = False  # the last run found no database
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,10 +81,15 @@ class Coalescer(Generic[CallT, ResultT]):
         entry = _Entry(call, self._key_of(call), future, loop.time())
         self._waiting.append(entry)
         self._keys_waiting[entry.key] = self._keys_waiting.get(entry.key, 0) + 1
-        self._wake()
+        if not self._is_gathering:
+            self._wake()
+        elif not self._is_wake_due:
+            self._is_wake_due = True
+            loop.call_soon(self._wake)
         return await future
 
     def _wake(self) -> None:
+        self._is_wake_due = False
         while self._lanes_free and self._waiting:
             batch = self._next_batch()
             if not batch:

@@ -12,7 +12,7 @@ from aval.domain.challenge import Challenge
 from aval.domain.keyring import KeyMissing, Keyring
 from aval.domain.transfer import Kind, Reason, Status, details_digest_of, moved_to
 from aval.operations.coalesce import ALONE, Postponed
-from aval.operations.confirm_transfer import status_event
+from aval.operations.tell_settled import tell_settled
 from aval.ports import Rail, RailAnswer, Rails, RailStatus, RailTarget, SettlementOrder
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
@@ -27,7 +27,6 @@ from aval.storage.settlements import (
     lock_settlements,
     write_settlements,
 )
-from aval.storage.webhook_events import EventRow, append_events
 
 LATER = timedelta(seconds=2)  # spec transfers.md §10
 DIGEST_MISMATCH = "details_digest_mismatch"
@@ -56,13 +55,14 @@ class Answered:
     item_no: int
     fence: int | None
     answer: RailAnswer
+    batch_key: UUID | None = None
     tries: int = 1
     not_before: timedelta = timedelta(0)
 
     @property
     def key(self) -> JobKey:
         """The key of the job, with the lease it is held by."""
-        return self.integrator_key, self.operation_key, self.item_no, self.fence
+        return JobKey(self.integrator_key, self.operation_key, self.item_no, self.fence)
 
 
 def rail_secret_of(job: SettlementJob, keyring: Keyring) -> str | None:
@@ -137,7 +137,8 @@ def _order(job: SettlementJob) -> SettlementOrder:
 
 
 def _wait_of(job: SettlementJob) -> timedelta:
-    return job.sync_wait if job.settlement_mode == "sync" else timedelta(0)
+    is_waited_for = job.settlement_mode == "sync" and job.transfer.batch_key is None
+    return job.sync_wait if is_waited_for else timedelta(0)
 
 
 def _answered(job: SettlementJob, answer: RailAnswer, *, tries: int) -> Answered:
@@ -148,6 +149,7 @@ def _answered(job: SettlementJob, answer: RailAnswer, *, tries: int) -> Answered
         item_no=job.item_no,
         fence=job.fence,
         answer=answer,
+        batch_key=job.transfer.batch_key,
         tries=tries,
         not_before=_wait_of(job) if is_scripted else timedelta(0),
     )
@@ -170,23 +172,24 @@ async def take_answers(
     connection: Connection, answers: Sequence[Answered], policy: RetryPolicy, *, may_wait: bool = True
 ) -> list[bool | Postponed]:
     """Write what rails said in the running transaction, see `record_answers`."""
-    jobs = await lock_settlements(connection, [answer.key for answer in answers], may_wait=may_wait)
+    of_items = {(a.integrator_key, a.operation_key): a.batch_key for a in answers if a.batch_key and _is_news(a.answer)}
+    jobs, batches = await lock_settlements(
+        connection, [answer.key for answer in answers], batches=of_items, may_wait=may_wait
+    )
     now = await read_clock(connection)
-    settled, events = [], []
-    for answered, job in zip(answers, jobs, strict=True):
-        if job is None or not job.is_ours:
-            continue
-        result = _settled(job, answered, policy, now)
-        settled.append(result)
-        if result.after is not None:
-            events.append(_event(job, result.after))
+    settled = [
+        _settled(job, answered, policy, now)
+        for answered, job in zip(answers, jobs, strict=True)
+        if job is not None and job.is_ours
+    ]
     await write_settlements(connection, settled)
-    await append_events(connection, events)
+    moved = [(result.job, result.after) for result in settled if result.after is not None]
+    await tell_settled(connection, moved, batches=batches, now=now)
     return [ALONE if job is None else job.is_ours for job in jobs]
 
 
-def _event(job: LockedJob, after: Challenge) -> EventRow:
-    return status_event(job.transfer, after)
+def _is_news(answer: RailAnswer) -> bool:
+    return answer.status in (RailStatus.SENT, RailStatus.REJECTED, RailStatus.RETURNED)
 
 
 def _settled(job: LockedJob, answered: Answered, policy: RetryPolicy, now: datetime) -> Settled:
@@ -235,7 +238,7 @@ def _after(
         transaction_key=transaction_key or job.challenge.transaction_key,
         rejection_reason=rejection_reason,
         refusal=refusal,
-        event_sequence=job.challenge.event_sequence + 1,
+        event_sequence=job.challenge.event_sequence + (job.transfer.batch_key is None),  # an item counts in its batch
         updated_at=now,
     )
 
@@ -283,8 +286,8 @@ async def take_callback(
         found = await find_job(connection, integrator_key, rail_reference)
         if found is None:
             return False
-        operation_key, item_no = found
-        said = Answered(integrator_key, operation_key, item_no, None, answer)
+        operation_key, item_no, batch_key = found
+        said = Answered(integrator_key, operation_key, item_no, None, answer, batch_key)
         if answer.status is RailStatus.RETURNED:
             sent = RailAnswer(RailStatus.SENT, transaction_key=answer.transaction_key)
             await take_answers(connection, [replace(said, answer=sent)], policy)

@@ -18,7 +18,7 @@ class EventFilter:
     end_at: datetime
     event_type: str | None = None
     callback_status: str | None = None
-    origin_key: UUID | None = None
+    origin_key: UUID | None = None  # a batch finds its items' events too
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to an operation, and who was told."""
+    """Something that happened to an operation or to an item of a batch, and who was told."""
 
     key: UUID
     event_type: str
-    operation_kind: str
-    operation_key: UUID
+    origin_kind: str
+    origin_key: UUID  # the operation, or the item of a batch
     callbacks: list[Callback]
 
 
@@ -45,12 +45,12 @@ async def list_events(
 ) -> list[Event]:
     """Read events of a stretch of time, both ends included, oldest first; with all callbacks of each."""
     rows = await connection.fetch(
-        "select e.event_id, e.event_type, e.operation_kind, e.operation_id,"
+        "select e.event_id, e.event_type, e.operation_kind, coalesce(e.item_id, e.operation_id) as origin_id,"
         " (select coalesce(jsonb_agg(jsonb_build_object('key', c.callback_id, 'status', c.status)"
         "   order by c.created_at, c.callback_id), '[]') from callbacks c"
         "   where c.integrator_id = $1 and c.event_id = e.event_id) as callbacks"
         " from events e where e.integrator_id = $1 and e.created_at between $2 and $3"
-        " and ($4::text is null or e.event_type = $4) and ($5::uuid is null or e.operation_id = $5)"
+        " and ($4::text is null or e.event_type = $4) and ($5::uuid is null or e.operation_id = $5 or e.item_id = $5)"
         " and ($6::text is null or exists (select from callbacks c"
         "   where c.integrator_id = $1 and c.event_id = e.event_id and c.status = $6))"
         " order by e.created_at, e.event_id offset $7 limit $8",
@@ -67,8 +67,8 @@ async def list_events(
         Event(
             key=row["event_id"],
             event_type=row["event_type"],
-            operation_kind=row["operation_kind"],
-            operation_key=row["operation_id"],
+            origin_kind=row["operation_kind"],
+            origin_key=row["origin_id"],
             callbacks=[_callback(value) for value in row["callbacks"]],
         )
         for row in rows

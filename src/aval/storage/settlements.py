@@ -1,17 +1,19 @@
 """Settlement jobs: claimed with a lease and a rising fence, finished only by the worker that still holds them."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from aval.domain.challenge import Challenge
 from aval.domain.transfer import Transfer
+from aval.storage.challenges import OperationId, lock_operations
 from aval.storage.database import Connection, Row
 from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, columns, transfer_of
 
+ITEMS_UNBOUNDED = 2**31 - 1
 CALLBACK_LOCK_TIMEOUT = "700ms"  # shorter than others wait for a connection
 
 
@@ -40,10 +42,16 @@ class SettlementJob:
 
 
 _CLAIM = f"""
-with due as (
+with singles as (
     select integrator_id, operation_id, item_no from settlement_jobs
-     where state = 'ready' and due_at <= clock_timestamp()
+     where state = 'ready' and not is_item and due_at <= (select clock_timestamp())
      order by due_at limit $1 for update skip locked
+), items as (
+    select integrator_id, operation_id, item_no from settlement_jobs
+     where state = 'ready' and is_item and due_at <= (select clock_timestamp())
+     order by due_at limit least($3, greatest(($1 + 3) / 4, $1 - (select count(*) from singles))) for update skip locked
+), due as (
+    select * from singles union all select * from items
 ), claimed as (
     update settlement_jobs j
        set due_at = clock_timestamp() + $2, fence = j.fence + 1, claim_count = least(j.claim_count + 1, 32767),
@@ -52,9 +60,9 @@ with due as (
       from due where (j.integrator_id, j.operation_id, j.item_no) = (due.integrator_id, due.operation_id, due.item_no)
     returning j.*, clock_timestamp() as now
 )
-select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_reference, j.rail_status, j.send_count,
-       j.claim_count, j.fence, j.created_at as approved_at, j.now, i.settlement_mode, i.sync_wait_seconds, i.rail_url,
-       i.rail_secret_sealed
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no as job_item_no, j.rail_reference,
+       j.rail_status, j.send_count, j.claim_count, j.fence, j.created_at as approved_at, j.now, i.settlement_mode,
+       i.sync_wait_seconds, i.rail_url, i.rail_secret_sealed
   from claimed j
   join operations o on o.integrator_id = j.integrator_id and o.operation_id = j.operation_id
   join challenges c on c.integrator_id = j.integrator_id and c.operation_id = j.operation_id
@@ -62,15 +70,21 @@ select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_reference, j.
 """
 
 
-async def claim_settlements(connection: Connection, *, most: int, lease: timedelta) -> list[SettlementJob]:
-    """Lease jobs that are due. The first claim of a job counts its send, so that a crash in between asks first."""
+async def claim_settlements(
+    connection: Connection, *, most: int, lease: timedelta, items_most: int = ITEMS_UNBOUNDED
+) -> list[SettlementJob]:
+    """Lease jobs that are due: single transfers first, then items of batches, at most `items_most` of these.
+
+    Items get a quarter of `most` however many singles wait, even beyond it. The first claim of a job counts its send,
+    so that a crash in between asks first.
+    """
     held_until_ns = lease_end_ns(lease)
-    rows = await connection.fetch(_CLAIM, most, lease)
+    rows = await connection.fetch(_CLAIM, most, lease, items_most)
     return [
         SettlementJob(
             transfer=transfer_of(row),
             challenge=challenge_of(row),
-            item_no=row["item_no"],
+            item_no=row["job_item_no"],
             rail_reference=row["rail_reference"],
             rail_status=row["rail_status"],
             send_count=row["send_count"],
@@ -127,7 +141,7 @@ select c.integrator_id, c.operation_id from unnest($1::uuid[], $2::uuid[]) as r 
 """
 _LOCK_FREE_OPERATIONS = _LOCK_OPERATIONS.rstrip() + " skip locked"
 _LOCK_JOBS = f"""
-select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.due_at,
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no as job_item_no, j.rail_status, j.due_at,
        r.fence is null or r.fence = j.fence as is_ours
   from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::integer[])
        with ordinality as r (integrator_id, operation_id, item_no, fence, place)
@@ -138,25 +152,43 @@ select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no, j.rail_status, j.due
  order by r.place
    for no key update of j
 """
-JobKey = tuple[UUID, UUID, int, int | None]
+LockedBatches = Mapping[OperationId, tuple[Transfer, Challenge]]
 
 
-async def lock_settlements(connection: Connection, keys: Sequence[JobKey], *, may_wait: bool) -> list[LockedJob | None]:
-    """Lock operations and then jobs, each (integrator, operation, item, fence); a fence of None asks for no lease.
+class JobKey(NamedTuple):
+    """A job and the lease it is held by; a fence of None asks for no lease."""
 
-    Without `may_wait` a job whose operation is locked elsewhere is None.
+    integrator_key: UUID
+    operation_key: UUID
+    item_no: int
+    fence: int | None
+
+
+async def lock_settlements(
+    connection: Connection, keys: Sequence[JobKey], *, batches: Mapping[OperationId, UUID], may_wait: bool
+) -> tuple[list[LockedJob | None], LockedBatches]:
+    """Lock operations, then the batches of items among them, then jobs.
+
+    Without `may_wait` a job whose operation is locked elsewhere is None; batches are waited for.
     """
     operations = columns(key[:2] for key in keys)
     statement = _LOCK_OPERATIONS if may_wait else _LOCK_FREE_OPERATIONS
-    won = {tuple(row) for row in await connection.fetch(statement, *operations)}
+    won = {(row["integrator_id"], row["operation_id"]) for row in await connection.fetch(statement, *operations)}
     asked = [key for key in keys if key[:2] in won]
+    wanted = {(key[0], batches[key[:2]]) for key in asked if key[:2] in batches}
+    locked = await lock_operations(connection, sorted(wanted), may_wait=True) if wanted else {}
     jobs = iter(await connection.fetch(_LOCK_JOBS, *columns(asked)) if asked else ())
-    return [_locked_of(next(jobs)) if key[:2] in won else None for key in keys]
+    return [_locked_of(next(jobs)) if key[:2] in won else None for key in keys], locked
 
 
 def _locked_of(row: Row) -> LockedJob:
     return LockedJob(
-        transfer_of(row), challenge_of(row), row["item_no"], row["rail_status"], row["due_at"], row["is_ours"]
+        transfer=transfer_of(row),
+        challenge=challenge_of(row),
+        item_no=row["job_item_no"],
+        rail_status=row["rail_status"],
+        due_at=row["due_at"],
+        is_ours=row["is_ours"],
     )
 
 
@@ -276,17 +308,20 @@ def _move_columns(result: Settled, after: Challenge) -> tuple[Any, ...]:
     )
 
 
-async def find_job(connection: Connection, integrator_key: UUID, rail_reference: UUID) -> tuple[UUID, int] | None:
-    """The (operation, item) a rail reference of this integrator stands for, or None.
+async def find_job(
+    connection: Connection, integrator_key: UUID, rail_reference: UUID
+) -> tuple[UUID, int, UUID | None] | None:
+    """The (operation, item number, batch if it is an item) a rail reference of this integrator stands for, or None.
 
     From here on the transaction waits for locks but briefly: a core repeats what was not taken, and callbacks on an
     operation whose worker is frozen must not hold the connections that others need.
     """
     row = await connection.fetchrow(
-        "select j.operation_id, j.item_no, set_config('lock_timeout', $3, true) from settlement_jobs j"
+        "select j.operation_id, j.item_no, o.batch_id, set_config('lock_timeout', $3, true) from settlement_jobs j"
+        " join operations o on o.integrator_id = j.integrator_id and o.operation_id = j.operation_id"
         " where j.integrator_id = $1 and j.operation_id = $2 and j.rail_reference = $2",
         integrator_key,
         rail_reference,
         CALLBACK_LOCK_TIMEOUT,
     )
-    return None if row is None else (row["operation_id"], row["item_no"])
+    return None if row is None else (row["operation_id"], row["item_no"], row["batch_id"])

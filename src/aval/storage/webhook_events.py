@@ -12,16 +12,18 @@ from aval.storage.rows import columns
 _APPEND = """
 with input as (
     select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[],
-                         $8::text[], $9::timestamptz[])
-           as r (integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body, correlation_id, at)
+                         $8::text[], $9::timestamptz[], $10::uuid[])
+           as r (integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body, correlation_id, at,
+                 item_id)
 ), told as (
     insert into events (integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body,
-                        correlation_id, created_at)
-    select integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body, correlation_id, at
+                        correlation_id, created_at, item_id)
+    select integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body, correlation_id, at,
+           item_id
       from input
 )
-insert into callbacks (integrator_id, callback_id, event_id, endpoint_id, due_at, created_at, updated_at)
-select r.integrator_id, gen_random_uuid(), r.event_id, w.endpoint_id, r.at, r.at, r.at
+insert into callbacks (integrator_id, callback_id, event_id, endpoint_id, is_item, due_at, created_at, updated_at)
+select r.integrator_id, gen_random_uuid(), r.event_id, w.endpoint_id, r.item_id is not null, r.at, r.at, r.at
   from input r join webhook_endpoints w on w.integrator_id = r.integrator_id
  where w.enabled and w.deleted_at is null and r.event_type = any(w.event_types)
 """
@@ -29,7 +31,10 @@ select r.integrator_id, gen_random_uuid(), r.event_id, w.endpoint_id, r.at, r.at
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One webhook to be sent; `sequence` was counted in the operation's challenge under its lock."""
+    """One webhook to be sent; `sequence` was counted in the operation's challenge under its lock.
+
+    Of an item: `operation_key` is its batch, `operation_kind` its own kind.
+    """
 
     integrator_key: UUID
     event_id: UUID
@@ -40,6 +45,7 @@ class EventRow:
     body: str
     correlation_id: str
     at: datetime
+    item_key: UUID | None = None
 
 
 async def append_events(connection: Connection, events: Iterable[EventRow]) -> None:
@@ -55,6 +61,7 @@ async def append_events(connection: Connection, events: Iterable[EventRow]) -> N
             event.body,
             event.correlation_id,
             event.at,
+            event.item_key,
         )
         for event in events
     ]

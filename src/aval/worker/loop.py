@@ -35,6 +35,7 @@ SWEEP_ROWS_MAX = 500
 FORGET_ROWS_MAX = 5_000
 FORGET_INTERVAL = timedelta(seconds=60)
 PER_ENDPOINT_MAX = 16
+ITEMS_SHARE = 0.75  # of the settlements in progress: a slow rail never lets a batch take every place
 
 _log = structlog.get_logger("aval.worker")
 
@@ -76,14 +77,23 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
 
 
 def _settlements(parts: WorkerParts) -> Work[SettlementJob, Answered]:
+    items_max = max(int(parts.pace.jobs_max * ITEMS_SHARE), 1)
+    items_in_progress = 0
+
     async def claim(most: int) -> Sequence[SettlementJob]:
+        items_most = max(items_max - items_in_progress, 0)
         async with parts.settle_db.connection() as connection:
-            return await claim_settlements(connection, most=most, lease=parts.retry.lease)
+            return await claim_settlements(connection, most=most, items_most=items_most, lease=parts.retry.lease)
 
     async def do(job: SettlementJob) -> Answered | None:
-        return await ask_rail(
-            parts.settle_db, job=job, rails=parts.rails, keyring=parts.keyring.current(), policy=parts.retry
-        )
+        nonlocal items_in_progress
+        items_in_progress += job.transfer.batch_key is not None
+        try:
+            return await ask_rail(
+                parts.settle_db, job=job, rails=parts.rails, keyring=parts.keyring.current(), policy=parts.retry
+            )
+        finally:
+            items_in_progress -= job.transfer.batch_key is not None
 
     async def record(done: Sequence[Answered], may_wait: bool) -> Any:
         return await record_answers(parts.settle_db, answers=done, policy=parts.retry, may_wait=may_wait)

@@ -54,7 +54,7 @@ class Pump(Generic[JobT, DoneT]):
         self._pace = pace
         self._tasks: set[asyncio.Task[None]] = set()
         self._recorder: Coalescer[DoneT, bool] = Coalescer(
-            work.record, key_of=id, batch_max=pace.batch_size, lanes=RECORD_LANES
+            work.record, key_of=id, batch_max=pace.batch_size, lanes=RECORD_LANES, is_gathering=True
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
