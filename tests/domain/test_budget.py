@@ -11,14 +11,18 @@ from aval.domain.budget import (
     FOREVER,
     MONTH,
     NO_HISTORY,
+    TEN_MINUTES,
     BudgetFigures,
     BudgetStop,
     GuessHistory,
+    MessageHistory,
     WrongComparison,
     digits_stop,
     guess_stop,
     is_approver_digits_spent,
     is_digits_budget_spent,
+    message_stop,
+    operation_stop,
 )
 from tests.domain.examples import INSTANT, NOW
 
@@ -44,6 +48,8 @@ def test_the_figures_are_those_of_the_contract() -> None:
     assert (FIGURES.approver_exhausted_24h_max, FIGURES.approver_wrong_in_a_row_max) == (2, 100)
     assert (FIGURES.approver_digits_wrong_30d_max, FIGURES.integrator_digits_wrong_24h_max) == (8, 24)
     assert (FIGURES.integrator_wrong_24h_max, FIGURES.platform_wrong_24h_max) == (240, 25_000)
+    assert (FIGURES.approver_unanswered_10min_max, FIGURES.approver_unanswered_24h_max) == (6, 20)
+    assert (FIGURES.approver_messages_24h_max, FIGURES.approver_pending_max) == (200, 10)
 
 
 def test_nobody_who_guessed_nothing_is_stopped() -> None:
@@ -156,3 +162,75 @@ def test_where_overflow_is_refused_a_spent_digits_budget_stops_digits(
 ) -> None:
     assert digits_stop(known, replace(FIGURES, digits_overflow="refuse"), NOW) == stop
     assert digits_stop(known, FIGURES, NOW) is None
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def sent(unanswered: list[timedelta], answered: list[timedelta] | None = None, *, pending: int = 0) -> MessageHistory:
+    """Messages of these ages, newest first."""
+    times = [NOW - age for age in sorted(unanswered)]
+    return MessageHistory(
+        tuple(sorted([*times, *(NOW - age for age in answered or [])], reverse=True)), tuple(times), pending
+    )
+
+
+MESSAGES = [
+    (sent([]), None),
+    (sent([MINUTE] * 5), None),
+    (sent([MINUTE] * 6), TEN_MINUTES - MINUTE),
+    (sent([TEN_MINUTES - INSTANT] * 6), INSTANT),
+    (sent([TEN_MINUTES] * 6), None),
+    (sent([MINUTE] * 5 + [TEN_MINUTES]), None),
+    (sent([MINUTE] * 5, [MINUTE] * 50), None),
+    (sent([MINUTE, 2 * MINUTE, 3 * MINUTE, 4 * MINUTE, 5 * MINUTE, 6 * MINUTE, 7 * MINUTE]), 4 * MINUTE),
+    (sent([HOUR] * 19), None),
+    (sent([HOUR] * 20), DAY - HOUR),
+    (sent([DAY - INSTANT] * 20), INSTANT),
+    (sent([DAY] * 20), None),
+    (sent([MINUTE] * 6 + [HOUR] * 14), DAY - HOUR),  # the longer wait of the two
+    (sent([], [HOUR] * 199), None),
+    (sent([], [HOUR] * 200), DAY - HOUR),
+    (sent([MINUTE], [HOUR] * 199), DAY - HOUR),
+    (sent([], [DAY - INSTANT] * 200), INSTANT),
+    (sent([], [DAY] * 200), None),
+]
+
+
+@pytest.mark.parametrize(("known", "wait"), MESSAGES)
+def test_messages_stop_until_their_window_has_room(known: MessageHistory, wait: timedelta | None) -> None:
+    expected = None if wait is None else BudgetStop("message_limit", wait)
+    assert message_stop(known, FIGURES, NOW) == expected
+    assert operation_stop(known, FIGURES, NOW, has_message=True) == expected
+    assert operation_stop(known, FIGURES, NOW, has_message=False) is None
+
+
+PENDING = BudgetStop("pending_operations_limit", timedelta(0))
+
+
+@pytest.mark.parametrize(
+    ("known", "has_message", "stop"),
+    [
+        (sent([], pending=9), True, None),
+        (sent([], pending=10), True, PENDING),
+        (sent([], pending=9), False, None),
+        (sent([], pending=10), False, PENDING),
+        (sent([MINUTE] * 6, pending=10), True, BudgetStop("message_limit", TEN_MINUTES - MINUTE)),
+        (sent([MINUTE] * 6, pending=10), False, PENDING),
+    ],
+)
+def test_messages_come_before_pending_operations_and_a_device_gets_none(
+    known: MessageHistory, has_message: bool, stop: BudgetStop | None
+) -> None:
+    assert operation_stop(known, FIGURES, NOW, has_message=has_message) == stop
+
+
+def test_what_is_requested_meanwhile_counts_as_well() -> None:
+    known = sent([MINUTE] * 4, [HOUR], pending=7)
+    known = known.with_operation(NOW, has_message=True).with_operation(NOW, has_message=False)
+    assert (len(known.made), len(known.unanswered), known.pending) == (6, 5, 9)
+    assert known.made[0] == known.unanswered[0] == NOW
+    assert operation_stop(known, FIGURES, NOW, has_message=True) is None
+    known = known.with_operation(NOW, has_message=True)
+    assert operation_stop(known, FIGURES, NOW, has_message=True) == BudgetStop("message_limit", TEN_MINUTES - MINUTE)
+    assert operation_stop(known, FIGURES, NOW, has_message=False) == PENDING

@@ -25,12 +25,13 @@ async def guarded(stage: Stage) -> AsyncIterator[Party]:
 
 
 async def age(stage: Stage, party: Party, by: timedelta) -> None:
-    """Let time pass for all comparisons of a party."""
+    """Let time pass for all comparisons and messages of a party."""
     async with stage.db.transaction() as connection:
         await connection.execute("set local session_replication_role = replica")
-        await connection.execute(
-            "update comparisons set judged_at = judged_at - $2::interval where integrator_id = $1", party.key, by
-        )
+        for table, moment in (("comparisons", "judged_at"), ("outbox", "created_at")):
+            await connection.execute(
+                f"update {table} set {moment} = {moment} - $2::interval where integrator_id = $1", party.key, by
+            )
 
 
 async def guess(stage: Stage, party: Party, count: int, kind: str = "pix_transfer") -> UUID:
@@ -92,7 +93,7 @@ async def test_two_exhausted_operations_lock_for_a_day_after_the_second(stage: S
 async def test_a_hundred_in_thirty_days_lock_until_the_window_has_room(stage: Stage, guarded: Party):
     key = await stage.request(guarded)
     for _ in range(25):
-        await guess(stage, guarded, 4)
+        assert (await stage.cancel(guarded, await guess(stage, guarded, 4))).status == 200
         await age(stage, guarded, timedelta(hours=25))
     answer = await stage.approve(guarded, key)
     assert stop_of(answer) == LOCKED
@@ -179,7 +180,13 @@ async def test_an_integrators_digits_budget_makes_its_next_tokens_stronger_but_e
 
 
 async def test_parallel_guesses_overshoot_a_budget_by_no_more_than_what_was_in_flight(own_stage: Stage):
-    stage = await tight_stage(own_stage, approver_wrong_24h_max=6)
+    stage = await tight_stage(
+        own_stage,
+        approver_wrong_24h_max=6,
+        approver_unanswered_10min_max=30,
+        approver_unanswered_24h_max=30,
+        approver_pending_max=30,
+    )
     party = await stage.party(budgets=True)
     keys = [await stage.request(party) for _ in range(30)]
     answers = []

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from aval.storage import callbacks, challenges, messages, requests, settlements
+from aval.storage import callbacks, challenges, message_counts, messages, requests, settlements
 from aval.storage.database import Connection, Database
 from tests.factories import make_party
 
@@ -13,6 +13,8 @@ HOT = {
     "lock operations": challenges._LOCK,
     "lock one operation": challenges._LOCK_ONE,
     "call facts": challenges._READ_FACTS,
+    "lock approvers": message_counts._LOCK_FREE,
+    "count messages": message_counts._READ,
     "lock accounts": challenges._LOCK_ACCOUNTS,
     "write decisions": challenges._WRITE,
     "lock settlements": settlements._LOCK_JOBS,

@@ -1,4 +1,4 @@
-"""Budgets that bound guessing across operations: per approver, per integrator, per deployment.
+"""Budgets that bound guessing and messages across operations: per approver, per integrator, per deployment.
 
 Source: transfers.md §8.3, promises.md §7. Every figure is a setting; 5 attempts and 5:00 always hold.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+TEN_MINUTES = timedelta(minutes=10)
 DAY = timedelta(hours=24)
 MONTH = timedelta(days=30)
 FOREVER = timedelta(days=30)  # what Retry-After says when only a new contact helps
@@ -24,6 +25,10 @@ class BudgetFigures:
     integrator_digits_wrong_24h_max: int = 24
     integrator_wrong_24h_max: int = 240
     platform_wrong_24h_max: int = 25_000
+    approver_unanswered_10min_max: int = 6
+    approver_unanswered_24h_max: int = 20
+    approver_messages_24h_max: int = 200
+    approver_pending_max: int = 10
     digits_overflow: str = "crockford32"  # what follows a spent digits budget; the other choice is "refuse"
 
 
@@ -51,6 +56,23 @@ class GuessHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageHistory:
+    """What one approver of one integrator was sent in 24 h, newest first, and how many operations wait for them.
+
+    A message is unanswered until a token of its operation is evaluated after it was made.
+    """
+
+    made: Sequence[datetime] = ()
+    unanswered: Sequence[datetime] = ()
+    pending: int = 0
+
+    def with_operation(self, at: datetime, *, has_message: bool) -> "MessageHistory":
+        """The same after another operation was requested, with its message unless a device approves it."""
+        new = (at,) if has_message else ()
+        return MessageHistory((*new, *self.made), (*new, *self.unanswered), self.pending + 1)
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetStop:
     """A spent budget: its name on the wire, and when it is worth another call."""
 
@@ -71,6 +93,27 @@ def guess_stop(history: GuessHistory, figures: BudgetFigures, now: datetime) -> 
     if history.platform_wrong_24h >= figures.platform_wrong_24h_max:
         return BudgetStop("platform_paused", _until(history.platform_room_at, now))
     return None
+
+
+def message_stop(history: MessageHistory, figures: BudgetFigures, now: datetime) -> BudgetStop | None:
+    """The budget that forbids another message, or None."""
+    waits = (
+        _room_in(history.unanswered, TEN_MINUTES, figures.approver_unanswered_10min_max, now),
+        _room_in(history.unanswered, DAY, figures.approver_unanswered_24h_max, now),
+        _room_in(history.made, DAY, figures.approver_messages_24h_max, now),
+    )
+    wait = max((wait for wait in waits if wait is not None), default=None)
+    return None if wait is None else BudgetStop("message_limit", wait)
+
+
+def operation_stop(
+    history: MessageHistory, figures: BudgetFigures, now: datetime, *, has_message: bool
+) -> BudgetStop | None:
+    """The budget that forbids another operation, or None; one that a device approves sends no message."""
+    stop = message_stop(history, figures, now) if has_message else None
+    if stop is None and history.pending >= figures.approver_pending_max:
+        return BudgetStop("pending_operations_limit", timedelta(0))
+    return stop
 
 
 def is_digits_budget_spent(history: GuessHistory, figures: BudgetFigures, now: datetime) -> bool:
@@ -98,15 +141,15 @@ def is_approver_digits_spent(history: GuessHistory, figures: BudgetFigures, now:
 
 
 def _digits_wait(history: GuessHistory, figures: BudgetFigures, now: datetime) -> timedelta | None:
-    digits = [wrong for wrong in history.by_approver if wrong.is_digits]
+    digits = [wrong.judged_at for wrong in history.by_approver if wrong.is_digits]
     return _room_in(digits, MONTH, figures.approver_digits_wrong_30d_max, now)
 
 
 def _approver_wait(history: GuessHistory, figures: BudgetFigures, now: datetime) -> timedelta | None:
     if history.wrong_in_a_row >= figures.approver_wrong_in_a_row_max:
         return FOREVER
-    wrong = history.by_approver
-    fifths = [comparison for comparison in wrong if comparison.is_fifth]
+    wrong = [comparison.judged_at for comparison in history.by_approver]
+    fifths = [comparison.judged_at for comparison in history.by_approver if comparison.is_fifth]
     waits = (
         _room_in(wrong, DAY, figures.approver_wrong_24h_max, now),
         _room_in(wrong, MONTH, figures.approver_wrong_30d_max, now),
@@ -115,19 +158,19 @@ def _approver_wait(history: GuessHistory, figures: BudgetFigures, now: datetime)
     return max((wait for wait in waits if wait is not None), default=None)
 
 
-def _room_in(wrong: Sequence[WrongComparison], window: timedelta, most: int, now: datetime) -> timedelta | None:
+def _room_in(times: Sequence[datetime], window: timedelta, most: int, now: datetime) -> timedelta | None:
     """How long until fewer than `most` lie in the window; None if there is room now. Newest first."""
-    if len(wrong) < most:
+    if len(times) < most:
         return None
-    wait = wrong[most - 1].judged_at + window - now
+    wait = times[most - 1] + window - now
     return wait if wait > timedelta(0) else None
 
 
-def _lock_after(fifths: Sequence[WrongComparison], most: int, now: datetime) -> timedelta | None:
+def _lock_after(fifths: Sequence[datetime], most: int, now: datetime) -> timedelta | None:
     """A lock of 24 h from the moment `most` operations were exhausted within 24 h of each other."""
     for latest, earliest in zip(fifths, fifths[most - 1 :], strict=False):
-        if latest.judged_at - earliest.judged_at < DAY and now < latest.judged_at + DAY:
-            return latest.judged_at + DAY - now
+        if latest - earliest < DAY and now < latest + DAY:
+            return latest + DAY - now
     return None
 
 

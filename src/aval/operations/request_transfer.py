@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from aval.domain.budget import BudgetFigures, is_digits_budget_spent
+from aval.domain.budget import NO_HISTORY, BudgetFigures, is_digits_budget_spent, operation_stop
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
@@ -18,10 +18,12 @@ from aval.domain.template import chosen_template
 from aval.domain.transfer import Method, Transfer, details_digest_of
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key
+from aval.operations.guard_approvers import Guard, guard_approvers
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
+from aval.storage.message_counts import ApproverId, read_message_histories
 from aval.storage.requests import insert_transfers, read_operation, read_request_facts
-from aval.storage.sums import SpentQuestion, read_spent
+from aval.storage.sums import read_spent, spent_question
 
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
@@ -32,6 +34,9 @@ class Requested(msgspec.Struct, frozen=True):
     transfer: Transfer
     challenge: Challenge
     is_replay: bool = False
+
+
+Judged = Requested | UUID | Exception | Postponed  # a draft, the key of a twin, why it is refused, or not yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +58,35 @@ async def request_transfers(
 ) -> list[Requested | Exception | Postponed]:
     """Judge and store requests set-wise; for each what was made, a Refusal, or ALONE if it is to be judged again.
 
-    Nothing is held at creation, so no row is locked; what two requests could both take is unique in the schema.
+    No money is held at creation, so no account is locked; what two requests could both take is unique in the schema.
+    An approver whose messages are limited is locked and counted before anything is stored (docs/adr/0023).
     With `may_wait` no result is ALONE. Raises PrincipalStale (as a result) when the caller's cached settings are old.
     """
     answers: list[Requested | Exception | Postponed] = []
     for _ in range(TRIES_MAX):
         async with db.reading() as connection:
-            facts = await _read_facts(connection, requests, rules)
+            facts = await read_facts(connection, requests, rules)
         kid = keyring.current(Purpose.TOKEN).kid
-        judged = [_judged(request, known, kid, rules) for request, known in zip(requests, facts, strict=True)]
-        async with db.connection() as connection:
+        judged: list[Judged] = [
+            _judged(request, known, kid, rules) for request, known in zip(requests, facts, strict=True)
+        ]
+        guarded = _guarded(requests, judged)
+        async with db.transaction() if guarded else db.connection() as connection:
+            if guarded:
+                guard = await guard_approvers(connection, guarded.values(), rules.figures, may_wait=may_wait)
+                for place, approver in guarded.items():
+                    judged[place] = _judged_again(requests[place], facts[place], kid, rules, guard, approver)
             answers = await _stored(connection, judged, requests)
         if not may_wait or ALONE not in answers:
             break
     return answers
 
 
-async def _read_facts(connection: Connection, requests: Sequence[TransferRequest], rules: Rules) -> list[RequestFacts]:
+async def read_facts(connection: Connection, requests: Sequence[TransferRequest], rules: Rules) -> list[RequestFacts]:
+    """What is known about each request, sums and budgets included, in their order."""
     facts = await read_request_facts(connection, requests, holidays=rules.holidays)
     questions = {
-        place: SpentQuestion(request.principal.integrator.key, request.account_key, request.kind)
+        place: spent_question(request.principal.integrator.key, request.account_key, request.kind)
         for place, (request, known) in enumerate(zip(requests, facts, strict=True))
         if known.approval.limits.has_sums
     }
@@ -94,17 +108,21 @@ async def _with_budgets(
     if not asked:
         return facts
     histories = await read_guess_histories(connection, asked.values())
+    _, sent = await read_message_histories(connection, asked.values(), most=figures.approver_messages_24h_max)
     for place, approver in asked.items():
-        history, now, integrator = histories[approver], facts[place].now, requests[place].principal.integrator
+        request, now = requests[place], facts[place].now
+        has_message = request.method is not Method.DEVICE
+        history = histories[approver] if has_message else NO_HISTORY  # spec transfers.md §8.3: guesses are of tokens
+        stop = issue_stop(request.principal.integrator, request.kind, history, figures, now)
         facts[place] = replace(
             facts[place],
-            budget_stop=issue_stop(integrator, requests[place].kind, history, figures, now),
+            budget_stop=stop or operation_stop(sent[approver], figures, now, has_message=has_message),
             is_digits_budget_spent=is_digits_budget_spent(history, figures, now),
         )
     return facts
 
 
-def _judged(request: TransferRequest, facts: RequestFacts, kid: str, rules: Rules) -> Requested | UUID | Exception:
+def _judged(request: TransferRequest, facts: RequestFacts, kid: str, rules: Rules) -> Judged:
     """The draft of a transfer, the key of its twin, or why it is refused."""
     if not facts.is_authentic or not facts.is_current:
         return PrincipalStale()
@@ -143,13 +161,37 @@ def _judged(request: TransferRequest, facts: RequestFacts, kid: str, rules: Rule
     return Requested(transfer, first_challenge(request, facts, kid))
 
 
+def _guarded(requests: Sequence[TransferRequest], judged: Sequence[Judged]) -> dict[int, ApproverId]:
+    """The approvers of drafts that are limited, by place."""
+    return {
+        place: (draft.transfer.integrator_key, draft.transfer.approver_key)
+        for place, (request, draft) in enumerate(zip(requests, judged, strict=True))
+        if isinstance(draft, Requested) and request.principal.integrator.budgets
+    }
+
+
+def _judged_again(
+    request: TransferRequest, facts: RequestFacts, kid: str, rules: Rules, guard: Guard | None, approver: ApproverId
+) -> Judged:
+    """The draft by the clock and the counts under the guard's lock; what a neighbour of the batch stands in the way of
+    is judged alone, as the neighbour may turn out to be a repeat that stores nothing.
+    """
+    if guard is None or not guard.holds(approver):
+        return ALONE
+    result = _judged(request, guard.renewed(facts, approver, request.method), kid, rules)
+    if isinstance(result, Requested):
+        guard.add(approver, request.method)
+        return result
+    return ALONE if guard.was_added_to(approver) else result
+
+
 def is_off(rules: Rules, integrator: Integrator, method: Method) -> bool:
     """Whether the deployment switched this channel off; the sandbox inbox always works."""
     return method.value in rules.closed_channels and not integrator.is_sandbox
 
 
 async def _stored(
-    connection: Connection, judged: Sequence[Requested | UUID | Exception], requests: Sequence[TransferRequest]
+    connection: Connection, judged: Sequence[Judged], requests: Sequence[TransferRequest]
 ) -> list[Requested | Exception | Postponed]:
     drafts = [
         (draft.transfer, draft.challenge, fresh_key(), _template_of(request))

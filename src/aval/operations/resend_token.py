@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from aval.domain.approval import Limits, channel_limit_of
-from aval.domain.budget import BudgetFigures, is_digits_budget_spent
+from aval.domain.budget import BudgetFigures, is_digits_budget_spent, message_stop
 from aval.domain.challenge import TOKEN_LIFETIME, Challenge, Verdict, standing
 from aval.domain.errors import Refusal
 from aval.domain.request import alphabet_of, budget_refusal, issue_stop, seconds_up
@@ -21,6 +21,7 @@ from aval.storage.challenges import CallFacts, Decision, Question, lock_operatio
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
 from aval.storage.idempotency import KeptAnswer, keep_answers
+from aval.storage.message_counts import lock_approvers, read_message_histories
 from aval.storage.resends import ResendFacts, read_resend_facts, write_resend
 from aval.storage.webhook_events import append_events
 
@@ -45,6 +46,9 @@ async def resend_token(db: Database, *, call: ResendCall, rules: Rules) -> Confi
     operation = (call.question.principal.integrator.key, call.question.operation_key)
     async with db.transaction() as connection:
         locked = await lock_operations(connection, [operation], may_wait=True)
+        if operation in locked and call.question.principal.integrator.budgets:
+            approver_key = locked[operation][0].approver_key
+            await lock_approvers(connection, [(operation[0], approver_key)], may_wait=True)  # its messages are counted
         (facts,) = await read_call_facts(connection, [call.question])
         found = locked.get(operation)
         refusal = standing_refusal(call.question, call.kind, facts, found, call.fingerprint, is_resend=True)
@@ -168,6 +172,9 @@ async def _refuse_budgets(
     approver: tuple[UUID, UUID] = (transfer.integrator_key, transfer.approver_key)
     history = (await read_guess_histories(connection, [approver]))[approver]
     stop = issue_stop(integrator, call.kind, history, figures, facts.now)
+    if stop is None:
+        _, sent = await read_message_histories(connection, [approver], most=figures.approver_messages_24h_max)
+        stop = message_stop(sent[approver], figures, facts.now)
     if stop is not None:
         raise budget_refusal(call.kind.family, stop)
     return is_digits_budget_spent(history, figures, facts.now)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from aval.settings import kinds
+from aval.settings.budgets import BudgetSettings
 from aval.settings.kinds import Known, Setting, SettingProblem, SettingsError, within
 
 Network = IPv4Network | IPv6Network
 
 PRODUCTION, DEVELOPMENT = "production", "development"
-APPROVER_BUDGET_MAX = 1_000  # what is read of an approver's comparisons at every judgement
 DEFAULT_ENVIRONMENT = "default environment"  # the command's own, under this name among the known values
 
 
@@ -217,48 +217,6 @@ class WorkerSettings:
         date.fromisoformat,
         "days such as 2026-12-25",
         "Weekdays on which no TED leaves, besides national holidays.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetSettings:
-    """Guessing budgets"""
-
-    approver_wrong_24h_max: int = kinds.count(
-        "AVAL_APPROVER_WRONG_24H_MAX", "20", "Wrong tokens of an approver in 24 h.", high=APPROVER_BUDGET_MAX
-    )
-    approver_wrong_30d_max: int = kinds.count(
-        "AVAL_APPROVER_WRONG_30D_MAX", "100", "The same in 30 days.", high=APPROVER_BUDGET_MAX
-    )
-    approver_wrong_in_a_row_max: int = kinds.count(
-        "AVAL_APPROVER_WRONG_IN_A_ROW_MAX", "100", "The same without a right one.", high=APPROVER_BUDGET_MAX
-    )
-    approver_exhausted_24h_max: int = kinds.count(
-        "AVAL_APPROVER_EXHAUSTED_24H_MAX",
-        "2",
-        "Operations of an approver rejected for attempts in 24 h.",
-        high=APPROVER_BUDGET_MAX,
-    )
-    integrator_wrong_24h_max: int = kinds.count(
-        "AVAL_INTEGRATOR_WRONG_24H_MAX", "240", "Wrong 32-symbol tokens of an integrator in 24 h."
-    )
-    platform_wrong_24h_max: int = kinds.count(
-        "AVAL_PLATFORM_WRONG_24H_MAX", "25000", "Wrong tokens of the deployment in 24 h, that pause it."
-    )
-    approver_digits_wrong_30d_max: int = kinds.count(
-        "AVAL_APPROVER_DIGITS_WRONG_30D_MAX",
-        "8",
-        "Wrong digits tokens of an approver in 30 days, then overflow.",
-        high=APPROVER_BUDGET_MAX,
-    )
-    integrator_digits_wrong_24h_max: int = kinds.count(
-        "AVAL_INTEGRATOR_DIGITS_WRONG_24H_MAX", "24", "Wrong digits tokens of an integrator in 24 h, then overflow."
-    )
-    digits_overflow: str = kinds.choice(
-        "AVAL_DIGITS_OVERFLOW",
-        "crockford32",
-        ["crockford32", "refuse"],
-        "What follows a spent digits budget: tokens of 32 symbols, or none until there is room.",
     )
 
 
