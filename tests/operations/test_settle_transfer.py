@@ -14,6 +14,8 @@ from tests.operations.settling import (
     ACCEPTED,
     POLICY,
     REFUSED,
+    RETURN,
+    RETURNED,
     SENT,
     SILENT,
     TRANSACTION,
@@ -94,6 +96,23 @@ async def test_a_worker_that_died_after_its_claim_is_followed_by_a_question(
     rail = Script([SENT])
     await work(worker_db, rail)
     assert rail.calls == ["query"] and await own_stage.status(key) == ("sent", None)
+
+
+async def test_a_return_whose_confirmation_got_lost_is_first_sent_and_then_returned(
+    own_stage: Stage, own_party: Party, worker_db: Database
+):
+    key = await approved(own_stage, own_party, "ted")
+    await claim(worker_db)
+    rail = Script([replace(RETURNED, transaction_key=TRANSACTION)] * 2)
+    await make_due(own_stage)
+    await work(worker_db, rail)
+    assert await own_stage.status(key) == ("sent", None)
+    await work(worker_db, rail)
+    assert await own_stage.status(key) == ("rejected", RETURN["enumerator"])
+    assert [sequence for sequence, _ in await own_stage.events(key)] == [1, 2]
+    assert await entries(own_stage, key) == ["fee", "transfer", "transfer_return"]
+    (row,) = await own_stage.fetch("select transaction_key from challenges where operation_id = $1", key)
+    assert row == (TRANSACTION,)
 
 
 async def test_a_worker_that_lost_its_lease_writes_nothing(own_stage: Stage, own_party: Party, worker_db: Database):

@@ -40,7 +40,9 @@ async def test_a_ted_comes_back_later() -> None:
         **{"refusal_code": 1, "enumerator": "conta_destinatario_encerrada"},
         "description": "Target account is closed",
     }
-    assert await RAIL.query(replace(ted, now=LATER)) == RailAnswer(RailStatus.RETURNED, refusal=returned)
+    key = (await RAIL.settle(ted)).transaction_key
+    told = RailAnswer(RailStatus.RETURNED, transaction_key=key, refusal=returned)
+    assert await RAIL.query(replace(ted, now=LATER)) == told
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,10 @@ def _settled(job: LockedJob, answered: Answered, policy: RetryPolicy, now: datet
         case RailStatus.SENT if job.challenge.status is Status.PENDING:
             after = _after(job, Status.SENT, now, transaction_key=answer.transaction_key)
             return _final(job, after, "sent", answer, now)
+        case RailStatus.RETURNED if job.challenge.status is Status.PENDING:
+            # The word that it was sent got lost: first sent, then at once asked again and returned.
+            after = _after(job, Status.SENT, now, transaction_key=answer.transaction_key)
+            return _final(job, after, "sent", replace(answer, ask_again_at=now), now)
         case RailStatus.REJECTED if job.challenge.status is Status.PENDING:
             reason = answer.rejection_reason or Reason.RAIL_REFUSED.value
             after = _after(job, Status.REJECTED, now, rejection_reason=reason)

@@ -94,7 +94,9 @@ def _refused(_: SettlementOrder) -> RailAnswer:
 
 
 def _returned_if_ted(order: SettlementOrder) -> RailAnswer:
-    return RailAnswer(RailStatus.RETURNED, refusal=_RETURNED) if order.operation.startswith("ted") else _sent(order)
+    if not order.operation.startswith("ted"):
+        return _sent(order)
+    return RailAnswer(RailStatus.RETURNED, transaction_key=_transaction_key(order), refusal=_RETURNED)
 
 
 def _transaction_key(order: SettlementOrder) -> UUID:
