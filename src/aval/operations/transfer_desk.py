@@ -1,5 +1,6 @@
 """Where transfer calls of one API process come together: requests and confirmations wait here for their batch."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
+from aval.domain.batch import BatchRequest
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring
@@ -16,6 +18,7 @@ from aval.operations.await_settlement import SettlementWatch
 from aval.operations.cancel_transfer import CancelCall, cancel_transfer
 from aval.operations.coalesce import Coalescer, Postponed
 from aval.operations.confirm_transfer import ConfirmCall, Confirmed, Outcome, Replay, confirm_transfers
+from aval.operations.request_batch import request_batch
 from aval.operations.request_transfer import Requested, Rules, request_transfers
 from aval.operations.resend_token import ResendCall, resend_token
 from aval.storage.challenges import OperationId, Question
@@ -40,6 +43,9 @@ class DeskSettings:
     rows_max: int = 64
     lanes: int = 2
     operation_waiting_max: int = 4  # spec transfers.md §8.3
+    batches_max: int = 2  # created at once; each may have a thousand items
+    batch_rows_max: int = 4
+    batch_lanes: int = 1
 
 
 class TransferDesk:
@@ -64,15 +70,29 @@ class TransferDesk:
             batch_max=settings.rows_max,
             lanes=settings.lanes,
         )
+        # Approving a batch promises up to a thousand items, for which no single transfer waits (docs/adr/0022).
+        self._batch_confirmations: Coalescer[ConfirmCall, Outcome] = Coalescer(
+            self._run_confirmations,
+            key_of=lambda call: call.operation,
+            batch_max=settings.batch_rows_max,
+            lanes=settings.batch_lanes,
+        )
+        self._batch_requests = asyncio.Semaphore(settings.batches_max)
 
     async def request(self, request: TransferRequest) -> Requested:
         """Request a transfer; raises Refusal, PrincipalStale."""
         return await self._requests.submit(request)
 
+    async def request_batch(self, request: BatchRequest) -> Requested:
+        """Request a batch; raises Refusal, PrincipalStale, LockNotWon."""
+        async with self._batch_requests:
+            return await request_batch(self._db, request=request, keyring=self._keyring.current(), rules=self._rules)
+
     async def confirm(self, call: ConfirmCall) -> Outcome:
         """Judge a token; raises Refusal, PrincipalStale, LockNotWon."""
         self._refuse_busy(call.question)
-        return await self._confirmations.submit(call)
+        confirmations = self._batch_confirmations if call.kind.is_batch else self._confirmations
+        return await confirmations.submit(call)
 
     async def resend(self, call: ResendCall) -> Confirmed | Replay:
         """Issue the next token; raises Refusal, LockNotWon."""
@@ -99,7 +119,9 @@ class TransferDesk:
 
     def _refuse_busy(self, question: Question) -> None:
         operation = (question.principal.integrator.key, question.operation_key)
-        waiting = self._confirmations.waiting_on(operation) + self._alone.get(operation, 0)
+        waiting = self._alone.get(operation, 0) + sum(
+            confirmations.waiting_on(operation) for confirmations in (self._confirmations, self._batch_confirmations)
+        )
         if question.principal.integrator.budgets and waiting >= self._waiting_max:
             raise busy_refusal()
 
