@@ -15,7 +15,7 @@ from aval.operations.settle_transfer import ask_rail, record_answers
 from aval.storage.database import Database
 from aval.storage.settlements import claim_settlements
 from tests.factories import Client, Party, Reply, SandboxRails, make_keyring, make_parts
-from tests.world import RETRY, World, ted_body
+from tests.world import ITEMS, RETRY, World, body_of
 
 
 async def make_pix(db: Database, party: Party, **change: Any) -> UUID:
@@ -33,7 +33,7 @@ class Wire:
 
     world: World
     party: Party
-    kind: str  # pix_transfer, ted
+    kind: str  # pix_transfer, pix_transfer_batch, ted, ted_batch
 
     @property
     def base(self) -> str:
@@ -46,7 +46,7 @@ class Wire:
 
     def body(self, **change: Any) -> dict[str, Any]:
         """A request of the kind; a change to None takes the member out."""
-        made = self.party.pix(**change) if self.kind == "pix_transfer" else ted_body(self.party, **change)
+        made = body_of(self.party, self.kind, **change)
         return {name: value for name, value in made.items() if value is not None}
 
     async def create(self, **change: Any) -> Reply:
@@ -73,13 +73,27 @@ class Wire:
         """PATCH …/cancel."""
         return await self.call("PATCH", f"{self.base}/{key}/cancel", body, **headers)
 
+    @property
+    def is_batch(self) -> bool:
+        """Whether one operation is many transfers."""
+        return self.kind in ITEMS
+
+    @property
+    def single(self) -> "Wire":
+        """The calls of the kind its items are of."""
+        return Wire(self.world, self.party, self.kind.removesuffix("_batch"))
+
     async def read(self, key: UUID, direction: str = "outgoing") -> Reply:
-        """GET one."""
-        return await self.call("GET", f"{self.base}/{key}/{direction}")
+        """GET one; a batch has no direction."""
+        return await self.call("GET", f"{self.base}/{key}" + ("" if self.is_batch else f"/{direction}"))
 
     async def listed(self, query: str = "") -> Reply:
         """GET the list."""
-        return await self.call("GET", f"{self.base}s{query}")
+        return await self.call("GET", f"{self.base}{'es' if self.is_batch else 's'}{query}")
+
+    async def items(self, key: UUID, query: str = "") -> Reply:
+        """GET the items of a batch."""
+        return await self.call("GET", f"{self.base}/{key}/{ITEMS[self.kind]}{query}")
 
     async def exhaust(self, key: UUID) -> list[Reply]:
         """Five wrong tokens."""

@@ -53,7 +53,7 @@ class World:
 
     async def request(self, party: Party, kind: str = "pix_transfer", **change: Any) -> UUID:
         """The key of a new operation that waits for its token."""
-        body = party.pix(**change) if kind == "pix_transfer" else ted_body(party, **change)
+        body = body_of(party, kind, **change)
         reply = await self.call("POST", f"/account/{party.account.key}/{kind}", body, key=party.api_key)
         assert reply.status == 202, reply.body
         return UUID(reply.json[f"{kind}_key"])
@@ -127,6 +127,24 @@ def ted_body(party: Party, **change: Any) -> dict[str, Any]:
         "tfa_info": party.tfa_info,
     }
     return body | change
+
+
+ITEMS = {"pix_transfer_batch": "pix_transfers", "ted_batch": "teds"}
+
+
+def body_of(party: Party, kind: str, **change: Any) -> dict[str, Any]:
+    """A request of any kind; a batch has two items."""
+    if kind not in ITEMS:
+        return party.pix(**change) if kind == "pix_transfer" else ted_body(party, **change)
+    items = [item_body(party, kind) for _ in range(2)]
+    made = {"request_control_key": str(uuid4()), ITEMS[kind]: items, "tfa_info": party.tfa_info}
+    return made | change
+
+
+def item_body(party: Party, kind: str, **change: Any) -> dict[str, Any]:
+    """An item of a kind of batch; a change to None takes the member out."""
+    made = body_of(party, kind.removesuffix("_batch"), **change)
+    return {name: value for name, value in made.items() if name != "tfa_info" and value is not None}
 
 
 def all_routes(parts: Parts) -> list[Route]:
