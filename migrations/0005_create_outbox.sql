@@ -83,7 +83,7 @@ create table callbacks (
     foreign key (integrator_id, event_id) references events,
     foreign key (integrator_id, endpoint_id) references webhook_endpoints
 ) with (fillfactor = 70);
-create index callbacks_due on callbacks (due_at) where status = 'pending';
+create index callbacks_due on callbacks (endpoint_id, is_item, due_at) where status = 'pending';
 create index callbacks_failed on callbacks (updated_at) where status = 'failed';
 
 -- A channel closed by its failure breaker, for all processes.

@@ -31,15 +31,36 @@ class PromisedCallback:
     now: datetime
 
 
-# An endpoint has a few callbacks in progress at a time, so that a slow one delays no other.
+# An endpoint has a few callbacks in progress at a time, so that a slow one delays no other. Those that tell of items
+# of batches and the others take turns. Endpoints are found one by one along the index: a long queue is not read.
 _CLAIM = """
-with due as (
-    select d.integrator_id, d.callback_id from (
-        select integrator_id, callback_id, endpoint_id, due_at,
-               row_number() over (partition by integrator_id, endpoint_id order by due_at) as place
-          from callbacks where status = 'pending' and due_at <= clock_timestamp()) d
-      left join unnest($4::uuid[], $5::integer[]) as b (endpoint_id, in_progress) on b.endpoint_id = d.endpoint_id
-     where d.place + coalesce(b.in_progress, 0) <= $3 order by d.due_at limit $1
+with recursive asked as (
+    select clock_timestamp() as now
+), endpoints as (
+    (select endpoint_id from callbacks where status = 'pending' order by endpoint_id limit 1)
+    union all
+    select (select c.endpoint_id from callbacks c where c.status = 'pending' and c.endpoint_id > e.endpoint_id
+             order by c.endpoint_id limit 1)
+      from endpoints e where e.endpoint_id is not null
+), free_places as (
+    select e.endpoint_id, $3 - coalesce(b.in_progress, 0) as places
+      from endpoints e
+      left join unnest($4::uuid[], $5::integer[]) as b (endpoint_id, in_progress) on b.endpoint_id = e.endpoint_id
+     where e.endpoint_id is not null and $3 > coalesce(b.in_progress, 0)
+), due as (
+    select d.integrator_id, d.callback_id
+      from free_places p
+     cross join lateral (
+        select w.*, row_number() over (order by w.turn, w.due_at) as place
+          from (values (false), (true)) as k (is_item)
+         cross join lateral (
+            select c.integrator_id, c.callback_id, c.due_at, row_number() over (order by c.due_at) as turn
+              from callbacks c
+             where c.status = 'pending' and c.endpoint_id = p.endpoint_id and c.is_item = k.is_item
+               and c.due_at <= (select now from asked)
+             order by c.due_at limit p.places) w
+         order by place limit p.places) d
+     order by d.place, d.due_at limit $1
 ), free as (
     select c.integrator_id, c.callback_id from callbacks c join due using (integrator_id, callback_id)
      where c.status = 'pending' and c.due_at <= clock_timestamp() for update of c skip locked
