@@ -44,7 +44,7 @@ HARNESSES = set(
 NOT_BUILT = set(
     """
     linear timing randomness details sim matrix authenticator device_race recipients uploads
-    pg_catalogue fuzz hooks tamper canaries retention roles rotation storm_messages slow_clients neighbours
+    pg_catalogue fuzz tamper canaries retention roles rotation storm_messages slow_clients neighbours
     limits fsync_order clocks restore upgrade supply bench
     """.split()
 )
