@@ -12,14 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, Ellip
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
+from aval.domain.device import CredentialType, DeviceCredential, RelyingParty
 from aval.domain.device_proof import (
-    CredentialType,
-    DeviceCredential,
     DeviceDecision,
     DeviceSignature,
     P256Attestation,
     ProofRefused,
-    RelyingParty,
     WebauthnAttestation,
     attested_p256,
     attested_webauthn,

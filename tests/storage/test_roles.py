@@ -5,7 +5,7 @@ import pytest
 from aval.storage.database import InsufficientPrivilege
 from tests.stage import Stage
 
-HISTORY = ("operations", "comparisons", "ledger_entries", "audit", "events")
+HISTORY = ("operations", "comparisons", "ledger_entries", "audit", "events", "device_decisions", "device_challenges")
 WRITES = {
     "aval_app_api": {
         "INSERT": {
@@ -13,6 +13,7 @@ WRITES = {
             *("challenges", "comparisons", "idempotency_keys", "ledger_entries", "settlement_jobs", "outbox", "audit"),
             *("webhook_endpoints", "events", "callbacks", "request_signatures", "admin_keys"),
             *("templates", "template_configurations"),
+            *("session_ids", "device_challenges", "devices", "device_sessions", "device_decisions"),
         },
         "UPDATE": {
             *("integrators", "credentials", "accounts", "approvers", "account_approvers", "challenges"),

@@ -56,6 +56,8 @@ class ApprovalFacts(msgspec.Struct, frozen=True):
 
 def is_approver_allowed(facts: ApprovalFacts, kind: Kind, amount: Brl) -> bool:
     """Whether the approver is active, holds the kind's power, and the amount is within their maximum."""
+    if kind is Kind.DEVICE:  # spec transfers.md §5.1: linked to the account
+        return facts.is_approver_active and bool(facts.powers)
     is_within = facts.max_amount is None or amount <= facts.max_amount
     return facts.is_approver_active and kind.value in facts.powers and is_within
 

@@ -6,7 +6,7 @@ Source: transfers.md §5.1, §5.2. Every function raises ProofRefused for whatev
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from webauthn.helpers.structs import (
     RegistrationCredential,
 )
 
+from aval.domain.device import CredentialType, DeviceCredential, RelyingParty
 from aval.domain.transfer import canonical
 
 CONTEXT = "aval-device-v1"
@@ -46,34 +47,8 @@ class DeviceDecision(StrEnum):
     DENY = "deny"
 
 
-class CredentialType(StrEnum):
-    """The two kinds of key a device may hold."""
-
-    WEBAUTHN = "webauthn"
-    P256 = "p256"
-
-
 class ProofRefused(Exception):
     """The signature or attestation is not the one that was asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class RelyingParty:
-    """The domain passkeys belong to, and where they may be used from."""
-
-    rp_id: str | None
-    origins: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceCredential:
-    """A public key; of a passkey also its id, counter and whether it may be backed up."""
-
-    type: CredentialType
-    public_key: bytes  # p256: SubjectPublicKeyInfo; webauthn: COSE key
-    credential_id: bytes | None = None
-    sign_count: int = 0
-    is_backup_eligible: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

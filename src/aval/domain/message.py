@@ -17,7 +17,7 @@ from aval.domain.transfer import Kind
 
 EXPIRES_IN_MINUTES = 5  # transfers.md §2.7
 
-NoticeName = Literal["contact_replaced"]
+NoticeName = Literal["contact_replaced", "device_registered"]
 
 _CATALOGUE: Mapping[str, Any] = tomllib.loads(
     files("aval").joinpath("catalogue", "messages.toml").read_text(encoding="utf-8")
@@ -86,10 +86,20 @@ def render_token_message(template: MessageTemplate, variables: MessageVariables,
 
 
 def render_notice(
-    name: NoticeName, *, approver_name: str, integrator_name: str, channel: ChannelName, locale: Locale
+    name: NoticeName,
+    *,
+    approver_name: str,
+    integrator_name: str,
+    channel: ChannelName,
+    locale: Locale,
+    device_name: str | None = None,
 ) -> RenderedMessage:
     """Word a message that holds no token, such as the one to a contact that was replaced."""
-    values = {"approver_name": approver_name, "integrator_name": integrator_name}
+    values = {
+        "approver_name": approver_name,
+        "integrator_name": integrator_name,
+        "device_name": device_name or UNKNOWN,
+    }
     return _rendered(_catalogue_template(name, channel, locale), values, "")
 
 

@@ -49,4 +49,5 @@ class TokenMessage:
             payee_name=transfer.payee.name,
             payee_document=transfer.payee.document,
             item_count=transfer.item_count,
+            device_name=transfer.device_name,
         )

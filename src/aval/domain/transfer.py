@@ -125,7 +125,8 @@ class Transfer(msgspec.Struct, frozen=True):
     """What was requested; nothing of it ever changes (table `operations`).
 
     An item of a batch names it (`batch_key`) and its place in it, from 1. A batch has the total and all fees, the payee
-    of its largest item, how many items there are, the digest of what they show, and the largest item's amount.
+    of its largest item, how many items there are, the digest of what they show, and the largest item's amount. The
+    registration of a device moves no money (amount and fee 0) to nobody.
     """
 
     integrator_key: UUID
@@ -152,6 +153,7 @@ class Transfer(msgspec.Struct, frozen=True):
     item_count: int = 1
     items_digest: str | None = None
     largest: Brl | None = None
+    device_name: str | None = None
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -164,11 +166,15 @@ class Transfer(msgspec.Struct, frozen=True):
 
 def details_of(transfer: Transfer) -> dict[str, Any]:
     """What the approver is shown and a device signs (transfers.md §5.2); the payees of a batch are in its items."""
-    return {
+    named = {
         "version": DETAILS_VERSION,
         "operation": transfer.kind.value,
         "operation_key": str(transfer.key),
         "account_key": str(transfer.account_key),
+    }
+    if transfer.kind is Kind.DEVICE:
+        return named | {"device_name": transfer.device_name}
+    return named | {
         "amount": transfer.amount.details(),
         "fee_amount": transfer.fee.details(),
         **(_NO_PAYEE if transfer.kind.is_batch else payee_details_of(transfer.payee)),
@@ -186,6 +192,7 @@ def payee_details_of(payee: Payee) -> dict[str, str | None]:
     }
 
 
+NOBODY = Payee(name="")
 _NO_PAYEE: Mapping[str, None] = {"payee_name": None, "payee_document_masked": None, "target": None}
 
 

@@ -13,6 +13,7 @@ import msgspec
 from aval.domain.batch import ItemCounts, counts_told, single_kind
 from aval.domain.calendar import wire_datetime
 from aval.domain.challenge import Challenge
+from aval.domain.device import DeviceStatus, device_status
 from aval.domain.documents import person_type
 from aval.domain.errors import REJECTION_ERRORS, ErrorEntry, entry, filled
 from aval.domain.masks import masked_document
@@ -24,6 +25,7 @@ WEBHOOK_TYPES = {
     Kind.TED: "baas.ted.outgoing_ted",
     Kind.PIX_TRANSFER_BATCH: "aval.pix_transfer_batch.finished",
     Kind.TED_BATCH: "aval.ted_batch.finished",
+    Kind.DEVICE: "aval.device.status_change",
 }
 _TED_TARGET = ("account_branch", "account_number", "account_digit", "ispb", "owner_document_number", "owner_name")
 _RETURN = ("refusal_code", "enumerator", "description")
@@ -54,6 +56,8 @@ def transfer_view(
     transfer: Transfer, challenge: Challenge, *, has_transaction_key: bool = False, has_end_to_end_id: bool = True
 ) -> dict[str, Any]:
     """The short form of create, validate, resend, cancel and snapshots; `approval` while it waits for one."""
+    if transfer.kind is Kind.DEVICE:
+        return device_view(transfer, challenge)
     view: dict[str, Any] = {"request_control_key": transfer.request_control_key}
     if has_transaction_key and challenge.transaction_key is not None:
         view["transaction_key"] = challenge.transaction_key
@@ -83,6 +87,29 @@ def snapshot_view(transfer: Transfer, challenge: Challenge, *, is_resend: bool =
     told = {f"{transfer.kind}_data": batch_short(transfer, challenge)}
     single = single_kind(transfer.kind)
     return {f"{single}_data": _batch_state(transfer, challenge, single)} | told if is_resend else told
+
+
+def device_view(registration: Transfer, challenge: Challenge, *, is_created: bool = False) -> dict[str, Any]:
+    """A device as POST, validate (`is_created`), resend and snapshots tell it; `approval` while it waits for one."""
+    status = device_status(challenge, is_disabled=False).value
+    if is_created or challenge.is_pending:
+        status = "created" if is_created else challenge.status.value
+    return device_state(registration, status) | _approval(challenge)
+
+
+def device_state(registration: Transfer, status: str) -> dict[str, Any]:
+    """A device in brief."""
+    return {
+        "device_key": registration.key,
+        "device_status": status,
+        "created_at": wire_datetime(_created(registration)),
+    }
+
+
+def device_event(registration: Transfer, status: DeviceStatus) -> dict[str, Any]:
+    """`data` of aval.device.status_change (§7.1)."""
+    told = device_state(registration, status.value)
+    return {"device_key": told.pop("device_key"), "account_key": registration.account_key, **told}
 
 
 def batch_view(batch: Transfer, challenge: Challenge) -> dict[str, Any]:
@@ -229,6 +256,8 @@ def event_data(transfer: Transfer, challenge: Challenge, settled: ItemCounts | N
     """`data` of the status webhook (§7.1); `settled` counts the items of an approved batch."""
     if transfer.kind.is_batch:
         return batch_detail(transfer, challenge, settled)
+    if transfer.kind is Kind.DEVICE:
+        return device_event(transfer, device_status(challenge, is_disabled=False))
     if transfer.kind is Kind.TED:
         left_out = ("ted_batch_key", "transaction_key", "updated_at")
         return {name: value for name, value in _ted_detail(transfer, challenge).items() if name not in left_out}

@@ -21,6 +21,7 @@ from aval.domain.transfer import Kind, Reason, Status, Transfer, moved_to
 from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key
+from aval.operations.notify_contacts import notify_contacts
 from aval.operations.request_transfer import Rules
 from aval.storage.batches import promise_items
 from aval.storage.challenges import (
@@ -252,7 +253,8 @@ def _approval(case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: 
     account.balance -= transfer.debit
     if family in spent:
         spent[family] += transfer.amount
-    return _decision(case, Status.APPROVED if transfer.kind.is_batch else Status.PENDING)
+    is_settled_here = transfer.kind.is_batch or transfer.kind is Kind.DEVICE
+    return _decision(case, Status.APPROVED if is_settled_here else Status.PENDING)
 
 
 def _sum_of(transfer: Transfer) -> SpentQuestion:
@@ -292,10 +294,12 @@ async def _write(connection: Connection, cases: Sequence[_Case]) -> None:
     decisions = [case.decision for case in cases if case.decision is not None]
     if decisions:
         await write_decisions(connection, decisions)
-    batches = [decision.transfer for decision in decisions if decision.status is Status.APPROVED]
+    approved = [decision for decision in decisions if decision.status is Status.APPROVED]
+    batches = [decision.transfer for decision in approved if decision.transfer.kind.is_batch]
     if batches:
         await promise_items(connection, batches)
-    await append_events(connection, [event_of(d) for d in decisions if d.status is Status.REJECTED])
+    await notify_contacts(connection, [decision for decision in approved if decision.transfer.kind is Kind.DEVICE])
+    await append_events(connection, [event_of(decision) for decision in decisions if decision.is_told])
     await keep_answers(
         connection, [_kept(case) for case in cases if case.call.question.idempotency_key and _keeps(case)]
     )

@@ -91,11 +91,12 @@ def rendered_message(message: PromisedMessage, keyring: Keyring) -> RenderedMess
     if message.token_message is not None:
         return message.token_message.rendered(keyring)
     return render_notice(
-        "contact_replaced",
+        message.payload["notice"],
         approver_name=message.approver_name,
         integrator_name=message.integrator_name,
         channel=message.channel,
         locale=message.locale,
+        device_name=message.payload.get("device_name"),
     )
 
 

@@ -13,7 +13,7 @@ from aval.domain.approval import ApprovalFacts, Limits
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
 from aval.domain.principal import Principal
-from aval.domain.transfer import Status, Transfer
+from aval.domain.transfer import Kind, Status, Transfer
 from aval.storage.database import Connection, Row
 from aval.storage.requests import FAMILY_OF_LIMITS
 from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of, columns, transfer_of
@@ -199,20 +199,25 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def is_approved(self) -> bool:
-        """Whether money moves now."""
+        """Whether the approver approved it now, so that money moves (for a device: none)."""
         return self.status is not self.before.status and self.status in (Status.PENDING, Status.APPROVED)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether this is the state a webhook tells; of a device also that it is active."""
+        is_activation = self.transfer.kind is Kind.DEVICE and self.is_approved
+        return self.status in (Status.REJECTED, Status.CANCELLED) or is_activation
 
     @property
     def after(self) -> Challenge:
         """The challenge as it is once this is written."""
-        is_told = self.status in (Status.REJECTED, Status.CANCELLED)
         return replace(
             self.before,
             status=self.status,
             attempts_used=self.attempts_used,
             rejection_reason=self.rejection_reason,
             refusal=self.refusal,
-            event_sequence=self.before.event_sequence + is_told,
+            event_sequence=self.before.event_sequence + self.is_told,
             updated_at=self.at,
         )
 
@@ -222,15 +227,15 @@ with input as (
     select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::smallint[], $7::smallint[],
                          $8::text[], $9::text[], $10::uuid[], $11::boolean[], $12::timestamptz[], $13::boolean[],
                          $14::uuid[], $15::bigint[], $16::bigint[], $17::uuid[], $18::text[], $19::text[], $20::jsonb[],
-                         $21::jsonb[])
+                         $21::jsonb[], $22::boolean[])
            as r (integrator_id, operation_id, status, attempts_used, rejection_reason, former_attempts, generation,
                  comparison, alphabet, approver_id, is_budgeted, at, is_approved, account_id, amount_centavos,
-                 fee_centavos, audit_id, actor, correlation_id, audit_details, refusal)
+                 fee_centavos, audit_id, actor, correlation_id, audit_details, refusal, is_told)
 ), moved as (
     update challenges c
        set status = r.status, attempts_used = r.attempts_used, rejection_reason = r.rejection_reason,
            refusal = r.refusal, consumed_at = case when r.is_approved then r.at end, updated_at = r.at,
-           event_sequence = c.event_sequence + (r.status in ('rejected', 'cancelled'))::int
+           event_sequence = c.event_sequence + r.is_told::int
       from input r
      where c.integrator_id = r.integrator_id and c.operation_id = r.operation_id
        and c.status = 'pending_2fa_approval' and c.generation = r.generation and c.attempts_used = r.former_attempts
@@ -260,7 +265,7 @@ _WRITE = (
     insert into ledger_entries (integrator_id, source_id, entry_type, account_id, direction, contra_account,
                                 amount_centavos, created_at)
     select integrator_id, operation_id, 'transfer', account_id, 'debit', 'settlement', amount_centavos, at
-      from input where is_approved
+      from input where is_approved and amount_centavos > 0
     union all
     select integrator_id, operation_id, 'fee', account_id, 'debit', 'fees', fee_centavos, at
       from input where is_approved and fee_centavos > 0
@@ -321,4 +326,5 @@ def _decision_columns(decision: Decision) -> tuple[Any, ...]:
             "details_digest": transfer.details_digest.hex(),
         },
         decision.refusal,
+        decision.is_told,
     )

@@ -26,6 +26,7 @@ FAMILY_OF_LIMITS = {
     Kind.PIX_TRANSFER_BATCH: "pix",
     Kind.TED: "ted",
     Kind.TED_BATCH: "ted",
+    Kind.DEVICE: "device",  # which has neither limits nor a fee
 }
 
 _READ_FACTS = """
@@ -83,7 +84,7 @@ def _question(request: TransferRequest) -> tuple[Any, ...]:
 
 def _facts_of(request: TransferRequest, row: Row, holidays: frozenset[date]) -> RequestFacts:
     family = FAMILY_OF_LIMITS[request.kind]
-    fee = row[f"{family}_fee_centavos"]
+    fee = row.get(f"{family}_fee_centavos")
     limits: Mapping[str, Any] = (row["limits"] or {}).get(family) or {}
     most = row["max_amount_centavos"]
     return RequestFacts(
@@ -183,7 +184,7 @@ def _columns_of(
         transfer.request_control_key,
         transfer.request_fingerprint,
         transfer.end_to_end_id,
-        transfer.amount.centavos,
+        transfer.amount.centavos or None,  # the registration of a device has none
         transfer.fee.centavos,
         facts_of(transfer),
         transfer.details_digest,
@@ -205,6 +206,12 @@ def _columns_of(
     )
 
 
+_READ_ONE = f"""
+select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, clock_timestamp() as now from operations o {STANDING}
+ where o.integrator_id = $1 and o.operation_id = $2
+"""
+
+
 async def read_operation(
     connection: Connection, integrator_key: UUID, operation_key: UUID
 ) -> tuple[Transfer, Challenge] | None:
@@ -212,10 +219,5 @@ async def read_operation(
 
     An item shows its batch's until that is approved.
     """
-    row = await connection.fetchrow(
-        f"select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, clock_timestamp() as now from operations o"
-        f"{STANDING} where o.integrator_id = $1 and o.operation_id = $2",
-        integrator_key,
-        operation_key,
-    )
+    row = await connection.fetchrow(_READ_ONE, integrator_key, operation_key)
     return None if row is None else (transfer_of(row), as_seen(challenge_of(row), row["now"]))

@@ -6,7 +6,7 @@ from typing import Any
 
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
-from aval.domain.transfer import Kind, Method, Payee, Status, Transfer
+from aval.domain.transfer import NOBODY, Kind, Method, Payee, Status, Transfer
 from aval.storage.database import Row
 
 OPERATION_COLUMNS = (
@@ -43,7 +43,7 @@ def transfer_of(row: Row) -> Transfer:
         request_control_key=row["request_control_key"],
         request_fingerprint=row["request_fingerprint"],
         end_to_end_id=row["end_to_end_id"],
-        amount=Brl(row["amount_centavos"]),
+        amount=Brl(row["amount_centavos"] or 0),
         fee=Brl(row["fee_centavos"]),
         payee=payee_of(facts),
         pix_transfer_type=facts.get("pix_transfer_type"),
@@ -58,11 +58,14 @@ def transfer_of(row: Row) -> Transfer:
         item_count=facts.get("item_count", 1),
         items_digest=facts.get("items_digest"),
         largest=None if largest is None else Brl(largest),
+        device_name=facts.get("device_name"),
     )
 
 
 def payee_of(facts: Mapping[str, Any]) -> Payee:
     """The payee in the column `operations.facts`."""
+    if "payee_name" not in facts:
+        return NOBODY
     return Payee(
         name=facts["payee_name"],
         document=facts.get("payee_document"),
@@ -74,6 +77,8 @@ def payee_of(facts: Mapping[str, Any]) -> Payee:
 
 def facts_of(transfer: Transfer) -> dict[str, Any]:
     """The column `operations.facts` of a transfer."""
+    if transfer.kind is Kind.DEVICE:
+        return {"device_name": transfer.device_name}
     payee = transfer.payee
     facts: dict[str, Any] = {
         "payee_name": payee.name,
