@@ -1,21 +1,38 @@
 """What belongs to another integrator, account or kind is answered byte for byte like what does not exist."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from tests.factories import Reply, make_account, make_party
 from tests.transfers import Wire
-from tests.world import World
+from tests.world import ITEMS, World
 
-CODES = {"pix_transfer": ("PXT000004", "PXT000023"), "ted": ("TED000009", "TED000020")}
-CALLS = [
+CODES = {
+    "pix_transfer": ("PXT000004", "PXT000023"),
+    "ted": ("TED000009", "TED000020"),
+    "pix_transfer_batch": ("PXT000004", "PXT000178"),
+    "ted_batch": ("TED000009", "TED000101"),
+}
+TOKEN_CALLS = [
     ("PUT", "/validate_token", {"token": "000000"}),
     ("PATCH", "/resend_token", None),
     ("PATCH", "/cancel", None),
-    ("GET", "/outgoing", None),
-    ("GET", "/incoming", None),
 ]
+SINGLE_READS = [("GET", "/outgoing", None), ("GET", "/incoming", None)]
+
+
+def calls_of(wire: Wire) -> list[tuple[str, str, Any]]:
+    """The calls that name one operation."""
+    reads = [("GET", "", None), ("GET", f"/{ITEMS[wire.kind]}", None)] if wire.is_batch else SINGLE_READS
+    return [*TOKEN_CALLS, *reads]
+
+
+def unknown_code(wire: Wire, name: str) -> str:
+    """What an unknown operation answers."""
+    is_published_oddity = wire.kind == "ted_batch" and name == "/resend_token"
+    return "TED000020" if is_published_oddity else CODES[wire.kind][1]
 
 
 @pytest.fixture(params=CODES)
@@ -35,26 +52,25 @@ def without(answer: Reply, key: UUID | str) -> tuple[int, bytes]:
 
 async def test_foreign_operations_are_unknown(wire: Wire, other: Wire) -> None:
     unknown, foreign = uuid4(), await other.new()
-    other_kind = "ted" if wire.kind == "pix_transfer" else "pix_transfer"
-    of_other_kind = await Wire(wire.world, wire.party, other_kind).new()
+    of_other_kinds = [await Wire(wire.world, wire.party, kind).new() for kind in CODES if kind != wire.kind]
     own = await wire.new()
     second = await make_account(wire.world.db, wire.party.key)
-    for method, name, body in CALLS:
+    for method, name, body in calls_of(wire):
         answers = [
             without(await wire.call(method, f"{wire.base}/{key}{name}", body), key)
-            for key in (unknown, foreign, of_other_kind)
+            for key in (unknown, foreign, *of_other_kinds)
         ]
         path = f"/account/{second.key}/{wire.kind}/{own}{name}"
         answers.append(without(await wire.call(method, path, body), own))
         assert len(set(answers)) == 1
-        assert answers[0][0] == 404 and CODES[wire.kind][1].encode() in answers[0][1]
+        assert answers[0][0] == 404 and unknown_code(wire, name).encode() in answers[0][1]
     assert (await wire.read(own)).json["approval"]["attempts_remaining"] == 5
 
 
 async def test_foreign_accounts_are_unknown(wire: Wire, other: Wire) -> None:
     own, foreign = await wire.new(), other.party.account.key
-    lists = [("GET", "s", None), ("POST", "", wire.body())]
-    for method, name, body in [*((method, f"/{own}{name}", body) for method, name, body in CALLS), *lists]:
+    lists = [("GET", "es" if wire.is_batch else "s", None), ("POST", "", wire.body())]
+    for method, name, body in [*((method, f"/{own}{name}", body) for method, name, body in calls_of(wire)), *lists]:
         answers = [
             without(await wire.call(method, f"/account/{key}/{wire.kind}{name}", body), key)
             for key in (uuid4(), foreign)
@@ -81,6 +97,13 @@ async def test_a_foreign_approver_may_not_approve(wire: Wire, other: Wire) -> No
 
 async def test_only_the_title_of_an_unknown_account_differs_on_a_resend(wire: Wire) -> None:
     path = f"/account/{uuid4()}/{wire.kind}/{uuid4()}"
-    title = "Account not found" if wire.kind == "pix_transfer" else "Not Found"
+    title = "Account not found" if wire.kind.startswith("pix") else "Not Found"
     assert (await wire.call("PATCH", f"{path}/cancel")).json["title"] == title
     assert (await wire.call("PATCH", f"{path}/resend_token")).json["title"] == "Account not found"
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+async def test_keys_another_integrator_gave_its_items_are_free(world: World, kind: str) -> None:
+    wires = [Wire(world, await make_party(world.db), kind) for _ in range(2)]
+    items = wires[0].body()[ITEMS[kind]]
+    assert [(await wire.create(**{ITEMS[kind]: items})).status for wire in wires] == [202, 202]

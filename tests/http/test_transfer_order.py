@@ -12,9 +12,9 @@ import pytest
 
 from tests.factories import Party, make_party
 from tests.transfers import Wire
-from tests.world import World
+from tests.world import ITEMS, World
 
-KINDS = ("pix_transfer", "ted")
+KINDS = ("pix_transfer", "ted", "pix_transfer_batch", "ted_batch")
 UNKNOWN_KEY = "aval_live_" + "x" * 43
 
 # Where the two kinds have other numbers.
@@ -67,6 +67,9 @@ CODES = {
     },
 }
 
+CODES["pix_transfer_batch"] = CODES["pix_transfer"] | {"operation": "PXT000178", "status": "PXT000180"}
+CODES["ted_batch"] = CODES["ted"] | {"operation": "TED000101", "status": "TED000102"}
+UNKNOWN_ON_RESEND = {"ted_batch": "TED000020"}  # as published
 
 Mend = str | dict[str, Any] | None
 
@@ -179,10 +182,14 @@ async def test_create_answers_the_first_of_many_faults(world: World, kind: str) 
         "target_pix_key": "52998224725",
         "end_to_end_id": taken,
     }
-    first = wire.body(**by_key if kind == "pix_transfer" else {})
+    is_pix, is_ted = kind == "pix_transfer", kind.startswith("ted")
+    first = wire.body(**by_key if is_pix else {})
     assert (await wire.call("POST", wire.base, first)).status == 202
     await spend_budget(Wire(world, party, "pix_transfer"))
-    bad_key = {"target_pix_key": "0"} if kind == "pix_transfer" else {}
+    bad_key = {"target_pix_key": "0"} if is_pix else {}
+    if wire.is_batch:
+        bad_key = {ITEMS[kind]: [*first[ITEMS[kind]], *first[ITEMS[kind]]]}
+    good_items = {"body": {ITEMS[kind]: wire.body()[ITEMS[kind]]}} if wire.is_batch else {}
     call = Call(world, party, "POST", kind, first | bad_key | {"tfa_info": None, "status": "sent"})
     for statement in (*BROKEN.values(), CLOSED):
         await call.mend(statement)
@@ -195,7 +202,9 @@ async def test_create_answers_the_first_of_many_faults(world: World, kind: str) 
         (codes["conflict"], {"body": {"request_control_key": str(uuid4())}}),
         (codes["account_unavailable"], MENDED["account"]),
         (codes["tfa_info"], {"body": {"tfa_info": party.tfa_info}}),
-        *(pix_rungs(taken) if kind == "pix_transfer" else [("TED000011", MENDED["hours"])]),
+        *(pix_rungs(taken) if is_pix else []),
+        *([(f"{'TED' if is_ted else 'PXT'}000917", good_items)] if wire.is_batch else []),
+        *([("TED000011", MENDED["hours"])] if is_ted else []),
         (codes["approver"], MENDED["approver"]),
         (codes["contact"], {"body": {"tfa_info": on_device}}),
         (codes["device"], {"body": {"tfa_info": party.tfa_info}}),
@@ -212,13 +221,15 @@ async def second_factor_call(wire: Wire, method: str, name: str, key: UUID) -> C
     """A call that has come as far as its operation; its Idempotency-Key is `name-1207`."""
     call = Call(wire.world, wire.party, method, wire.kind, {"status": "sent"}, rest=f"/{uuid4()}/{name}")
     call.headers = {"idempotency_key": "order 1207"}
+    codes = CODES[wire.kind]
+    unknown = UNKNOWN_ON_RESEND.get(wire.kind, codes["operation"]) if name == "resend_token" else codes["operation"]
     await call.climb(
         ("GDF000014", {"api_key": wire.party.api_key}),
         ("QIT000400", {"headers": {"idempotency_key": f"{name}-1207"}}),
         ("QIT000753", {"raw": None}),
         ("QIT000001", {"body": {"status": None}}),
-        (CODES[wire.kind]["account"], {"account_key": wire.party.account.key}),
-        (CODES[wire.kind]["operation"], {"rest": f"/{key}/{name}"}),
+        (codes["account"], {"account_key": wire.party.account.key}),
+        (unknown, {"rest": f"/{key}/{name}"}),
     )
     return call
 
@@ -255,7 +266,7 @@ async def test_validate_answers_the_first_of_many_faults(world: World, kind: str
 @pytest.mark.parametrize("kind", KINDS)
 async def test_at_approval_the_first_fault_in_the_documented_order_rejects(world: World, kind: str) -> None:
     wire, codes = Wire(world, await live_party(world), kind), CODES[kind]
-    is_pix = kind == "pix_transfer"
+    is_pix = kind.startswith("pix")
     hours = [] if is_pix else [("hours", 400, "TED000011", "outside_ted_hours")]
     faults = [
         ("approver", 403, codes["approver"], "approver_not_allowed"),
@@ -271,14 +282,14 @@ async def test_at_approval_the_first_fault_in_the_documented_order_rejects(world
         answer = await wire.approve(key)
         assert (answer.status, answer.code) == (status, code)
         snapshot, *more = answer.json["extra_fields"].items()
-        assert snapshot[0] == ("pix_transfer_data" if is_pix else "ted_data")
+        assert snapshot[0] == f"{kind}_data"
         assert snapshot[1][f"{kind}_status"] == "rejected"
         assert more == ([("reason", "sms_amount_limit")] if reason == "limit_exceeded" else [])
         read = (await wire.read(key)).json
-        assert (read["rejection_reason"] if is_pix else read["refusal_reason"]["enumerator"]) == reason
+        assert (read["refusal_reason"]["enumerator"] if kind == "ted" else read["rejection_reason"]) == reason
         assert (await wire.approve(key)).code == codes["status"]
         await world.execute(MENDED[name], wire.party.key)
-    assert (await wire.approve(keys[-1])).status == 202
+    assert (await wire.approve(keys[-1])).status == (201 if wire.is_batch else 202)
 
 
 @pytest.mark.parametrize("kind", KINDS)
