@@ -8,12 +8,16 @@ from uuid import UUID
 
 import pytest
 
+from aval.domain.challenge import Verdict
 from aval.domain.keyring import Keyring
+from aval.domain.transfer import Payee
+from aval.operations.confirm_transfer import Confirmed
 from aval.operations.deliver_message import Delivered, deliver_message, record_deliveries
 from aval.operations.settle_transfer import RetryPolicy
 from aval.ports import Channel, Delivery, DeliveryOutcome, OutgoingMessage
 from aval.storage.database import Database
 from aval.storage.messages import PromisedMessage, claim_messages
+from tests.batches import confirm, item, requested
 from tests.factories import Party, make_contact, make_keyring
 from tests.stage import BREAKER, RETRY, Stage, until, working
 
@@ -91,6 +95,20 @@ async def test_a_message_reaches_its_contact_with_the_token_that_approves(
     assert await message_of(own_stage, key) == ("delivered", 1, None, True)
     assert token not in str(await own_stage.fetch("select outbox::text from outbox"))
     assert (await own_stage.validate(own_party, key, token)).status == 202
+
+
+async def test_the_message_of_a_batch_names_its_total_its_items_and_the_payee_of_the_largest(
+    own_stage: Stage, own_party: Party, notify_db: Database
+):
+    asked = [item(80_50), item(1500_00, payee=Payee(name="Maria Souza", document=None)), item(42_00)]
+    batch = (await requested(own_stage, own_party, items=tuple(asked))).transfer
+    provider = Provider()
+    await deliver(await claim(notify_db), provider)
+    (sent,) = provider.taken
+    assert sent.text.startswith("R$ 1.622,50 p/ Maria Souza +2, 3 itens, Pix em lote, cta ***")
+    assert sent.text.endswith(f": {await own_stage.token(own_party, batch.key)}")
+    confirmed = await confirm(own_stage, own_party, batch.key, sent.text[-6:])
+    assert isinstance(confirmed, Confirmed) and confirmed.verdict is Verdict.APPROVED
 
 
 async def test_every_try_sends_the_same_token_later_and_later_until_it_is_parked(

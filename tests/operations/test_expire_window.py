@@ -1,6 +1,7 @@
 """T7: what is not approved in time is rejected, once and with its webhook, whoever notices first."""
 
 import asyncio
+import json
 from datetime import timedelta
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 
 from aval.operations.expire_window import expire_windows
 from aval.storage.database import Database
+from tests.batches import requested
 from tests.factories import Party
 from tests.stage import PENDING, Stage
 
@@ -50,6 +52,21 @@ async def test_the_sweeper_rejects_what_is_overdue_and_tells_it(
     assert '"error_code":"PXT000922"' in event[0]
     audit = await own_stage.fetch("select actor, action from audit where operation_id = $1", keys[0])
     assert audit[-1] == ("worker", "operation.judged")
+
+
+async def test_a_batch_is_rejected_with_its_items_and_told_once(
+    own_stage: Stage, own_party: Party, settle_db: Database
+):
+    request = (await requested(own_stage, own_party)).transfer
+    await own_stage.shift(request.key, 3_601)
+    assert await expire_windows(settle_db, most=10) == (1, 0)
+    assert await own_stage.status(request.key) == EXPIRED
+    assert await own_stage.events(request.key) == [(1, "aval.pix_transfer_batch.finished")]
+    (event,) = await own_stage.fetch("select body from events where operation_id = $1 and item_id is null", request.key)
+    data = json.loads(event[0])["data"]
+    assert (data["items_pending"], data["items_sent"], data["items_rejected"]) == (0, 0, 3)
+    assert data["rejection_reason"] == EXPIRED[1]
+    assert await expire_windows(settle_db, most=10) == (0, 0)
 
 
 async def test_more_than_fits_is_swept_in_turns(own_stage: Stage, own_party: Party, settle_db: Database):

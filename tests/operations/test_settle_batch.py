@@ -271,3 +271,19 @@ async def test_a_thousand_items_settle_once_each(own_stage: Stage):
     assert await own_stage.fetch("select max(send_count), count(*) from settlement_jobs") == [(1, 1_000)]
     assert await own_stage.value("select count(distinct item_id) from events") == 1_000
     assert await own_stage.balance(party) == before - 1_230_00
+
+
+async def test_events_of_items_name_the_item_and_are_found_by_it_and_by_its_batch(
+    own_stage: Stage, own_party: Party, worker_db: Database
+):
+    request = await approved(own_stage, own_party, 1_00, 2_00)
+    await settle(worker_db, request, SENT, SENT)
+
+    async def origins(query: str = "") -> set[tuple[str, str]]:
+        reply = await own_stage.call(own_party, "GET", f"/notification/events{query}")
+        return {(row["origin_enumerator"], row["origin_key"]) for row in reply.json["data"]}
+
+    of_items = [("pix_transfer", str(asked.key)) for asked in request.items]
+    everything = {*of_items, ("pix_transfer_batch", str(request.key))}
+    assert await origins() == await origins(f"?origin_key={request.key}") == everything
+    assert await origins(f"?origin_key={request.items[1].key}") == {of_items[1]}
