@@ -108,9 +108,12 @@ async def _with_budgets(
     if not asked:
         return facts
     histories = await read_guess_histories(connection, asked.values())
-    _, sent = await read_message_histories(connection, asked.values(), most=figures.approver_messages_24h_max)
+    now = facts[0].now
+    _, sent = await read_message_histories(
+        connection, asked.values(), most=figures.approver_messages_24h_max, as_of=now
+    )
     for place, approver in asked.items():
-        request, now = requests[place], facts[place].now
+        request = requests[place]
         has_message = request.method is not Method.DEVICE
         history = histories[approver] if has_message else NO_HISTORY  # spec transfers.md §8.3: guesses are of tokens
         stop = issue_stop(request.principal.integrator, request.kind, history, figures, now)

@@ -173,7 +173,9 @@ async def _refuse_budgets(
     history = (await read_guess_histories(connection, [approver]))[approver]
     stop = issue_stop(integrator, call.kind, history, figures, facts.now)
     if stop is None:
-        _, sent = await read_message_histories(connection, [approver], most=figures.approver_messages_24h_max)
+        _, sent = await read_message_histories(
+            connection, [approver], most=figures.approver_messages_24h_max, as_of=facts.now
+        )
         stop = message_stop(sent[approver], figures, facts.now)
     if stop is not None:
         raise budget_refusal(call.kind.family, stop)
