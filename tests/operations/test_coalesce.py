@@ -53,6 +53,13 @@ async def test_what_waits_runs_together_up_to_the_maximum() -> None:
     assert await runs.is_whole()
 
 
+async def test_calls_that_come_together_run_together_where_a_lane_gathers() -> None:
+    runs = Runs(is_gathering=True, lanes=2)
+    assert await runs.submit(*range(8)) == [10 * call for call in range(8)]
+    assert runs.sizes == [8]
+    assert await runs.is_whole()
+
+
 async def test_two_calls_with_one_key_never_run_at_once() -> None:
     runs = Runs(lanes=3, key_of=lambda call: call % 2)
     running: dict[int, int] = {}

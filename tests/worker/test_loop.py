@@ -11,9 +11,12 @@ import pytest
 from aval.domain.money import Brl
 from aval.operations.post_entry import EntryRequest, post_entry
 from aval.operations.settle_transfer import take_callback
-from aval.ports import RailAnswer, RailStatus
+from aval.ports import Rail, RailAnswer, RailStatus, RailTarget, SettlementOrder
+from aval.rails.sandbox import SandboxRail
 from aval.worker import loop
 from aval.worker.loop import run_worker
+from aval.worker.pump import Pace
+from tests.batches import approve, batch_request, items
 from tests.factories import AUTHOR, KeyringHolder, Party
 from tests.stage import RETRY, Stage, until, working, wrong
 
@@ -54,6 +57,49 @@ async def test_several_workers_share_the_work(own_stage: Stage, own_party: Party
     assert {(await own_stage.counts(key))[1:] for key in keys} == {(1, 1, 1)}
     assert await own_stage.value("select max(send_count) from settlement_jobs") == 1
     assert await own_stage.balance(own_party) == 1_000_000_00 - 40_00
+
+
+class StuckOnItems(SandboxRail):
+    """A rail that answers a transfer of 7.00 and leaves everything else waiting."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.goes_on = asyncio.Event()
+
+    def rail_of(self, _: RailTarget) -> Rail:
+        return self
+
+    async def settle(self, order: SettlementOrder) -> RailAnswer:
+        if order.amount.centavos != 7_00:
+            self.waiting += 1
+            await self.goes_on.wait()
+        return await super().settle(order)
+
+
+async def test_a_batch_on_a_slow_rail_leaves_places_for_single_transfers(own_stage: Stage, own_party: Party):
+    request = await batch_request(own_stage, own_party, items=items(*[1_00] * 30))
+    await own_stage.desk.request_batch(request)
+    await approve(own_stage, own_party, request.key)
+    single = await own_stage.request(own_party, transaction_amount=7)
+    rail = StuckOnItems()
+    pace = Pace(batch_size=4, jobs_max=8, poll=timedelta(milliseconds=5))
+    async with working(await own_stage.worker(rails=rail, pace=pace)):
+
+        async def is_full() -> bool:
+            return rail.waiting >= 6
+
+        async def is_sent() -> bool:
+            return await own_stage.status(single) == ("sent", None)
+
+        async def are_sent() -> bool:
+            return await statuses(own_stage) == {"approved": 1, "sent": 31}
+
+        await until(is_full)
+        assert (await own_stage.approve(own_party, single)).status == 202
+        await until(is_sent)
+        assert rail.waiting == 6
+        rail.goes_on.set()
+        await until(are_sent)
 
 
 async def test_a_worker_that_is_stopped_returns_soon(own_stage: Stage):
