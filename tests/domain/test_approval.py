@@ -118,6 +118,32 @@ def test_the_first_limit_in_the_order_of_the_contract_is_told() -> None:
         assert exceeded_limit(approval_facts(limits=limits), AMOUNT, Method.SMS, MONDAY) == name
 
 
+LARGEST = Brl(15_000)
+LIMITED_BATCHES = [
+    (Limits(operation_amount_limit=LARGEST, batch_amount_limit=AMOUNT), None),
+    (Limits(operation_amount_limit=Brl(14_999)), "operation_amount_limit"),
+    (Limits(batch_amount_limit=Brl(20200)), "batch_amount_limit"),
+    (Limits(daily_amount_limit=Brl(20200)), "daily_amount_limit"),
+    (Limits(sms_amount_limit=Brl(20200)), "sms_amount_limit"),
+    (Limits(sms_amount_limit=AMOUNT, daily_amount_limit=AMOUNT), None),
+]
+
+
+@pytest.mark.parametrize(("limits", "name"), LIMITED_BATCHES)
+def test_of_a_batch_the_largest_item_and_the_total_are_judged(limits: Limits, name: str | None) -> None:
+    facts = approval_facts(limits=limits)
+    assert exceeded_limit(facts, AMOUNT, Method.SMS, MONDAY, largest=LARGEST) == name
+    rejection = rejection_of(facts, Kind.PIX_TRANSFER_BATCH, Method.SMS, AMOUNT, MONDAY, None, largest=LARGEST)
+    assert rejection == (None if name is None else (Reason.LIMIT_EXCEEDED, name))
+
+
+def test_the_limits_of_a_batch_are_told_in_the_order_of_the_contract() -> None:
+    names = ["operation_amount_limit", "batch_amount_limit", "daily_amount_limit", "sms_amount_limit"]
+    for place, name in enumerate(names):
+        limits = Limits(**dict.fromkeys(names[place:], Brl(1)))
+        assert exceeded_limit(approval_facts(limits=limits), AMOUNT, Method.SMS, MONDAY, largest=LARGEST) == name
+
+
 @pytest.mark.parametrize(("method", "limit"), [(Method.SMS, Brl(1)), (Method.EMAIL, Brl(2)), (Method.DEVICE, None)])
 def test_each_channel_has_its_limit(method: Method, limit: Brl | None) -> None:
     assert channel_limit_of(Limits(sms_amount_limit=Brl(1), email_amount_limit=Brl(2)), method) == limit

@@ -8,15 +8,21 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from aval.domain.batch import ItemCounts
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
 from aval.domain.transfer import Kind, Method, Payee, Status, Transfer
 from aval.domain.view import (
     amount_json,
     approval_view,
+    batch_detail,
+    batch_resend_view,
+    batch_short,
+    batch_view,
     detail_view,
     event_body,
     event_data,
+    item_row,
     refusal_view,
     rejection_entry,
     rejection_name,
@@ -250,6 +256,69 @@ def test_the_webhook_of_a_ted_is_get_one_without_three_members() -> None:
         assert set(whole) - set(data) <= {"ted_batch_key", "transaction_key", "updated_at"}
         assert not {"ted_batch_key", "transaction_key", "updated_at", "approval"} & set(data)
         assert data["target_account"] == {name: TARGET[name] for name in data["target_account"]}
+
+
+def batch(kind: Kind = Kind.PIX_TRANSFER_BATCH, **change: Any) -> Transfer:
+    items = {"item_count": 3, "items_digest": "00", "largest": Brl(20000), "end_to_end_id": None}
+    return transfer(kind, **items | change)
+
+
+BATCHES = [(Kind.PIX_TRANSFER_BATCH, "pix_transfer"), (Kind.TED_BATCH, "ted")]
+
+
+@pytest.mark.parametrize(("kind", "single"), BATCHES)
+def test_a_batch_that_waits(kind: Kind, single: str) -> None:
+    brief = f'{{"request_control_key":"{REQUEST}","{single}_batch_key":"{OPERATION}"'
+    waits = '"pending_2fa_approval"'
+    assert text(batch_view(batch(kind), challenge())) == (
+        f'{brief},"{single}_batch_status":{waits},"created_at":"{CREATED}","item_count":3,"total_amount":202.01,'
+        f'"fee_amount":10,{APPROVAL}}}'
+    )
+    assert text(batch_resend_view(batch(kind), challenge())) == (
+        f'{brief},"{single}_status":{waits},"{single}_batch_status":{waits},{APPROVAL}}}'
+    )
+    assert text(batch_short(batch(kind), challenge())) == f'{brief},"{single}_batch_status":{waits}}}'
+    detail = batch_detail(batch(kind), challenge(), None)
+    assert text(detail["approval"]) == APPROVAL.removeprefix('"approval":')
+
+
+@pytest.mark.parametrize(("kind", "single"), BATCHES)
+def test_the_snapshot_of_a_batch_is_told_twice_on_a_resend(kind: Kind, single: str) -> None:
+    ended = rejected("attempts_exceeded")
+    brief = f'{{"request_control_key":"{REQUEST}","{single}_batch_key":"{OPERATION}"'
+    own = f'"{single}_batch_data":{brief},"{single}_batch_status":"rejected"}}'
+    assert text(snapshot_view(batch(kind), ended)) == f"{{{own}}}"
+    assert text(snapshot_view(batch(kind), ended, is_resend=True)) == (
+        f'{{"{single}_data":{brief},"{single}_status":"rejected"}},{own}}}'
+    )
+
+
+def test_get_one_of_a_batch_counts_its_items_and_so_does_its_webhook() -> None:
+    approved = challenge(status=Status.APPROVED, updated_at=NOW + timedelta(seconds=39))
+    settled = ItemCounts(pending=1, sent=1, rejected=1)
+    told = text(batch_detail(batch(), approved, settled))
+    assert told == (
+        f'{{"request_control_key":"{REQUEST}","pix_transfer_batch_key":"{OPERATION}",'
+        f'"pix_transfer_batch_status":"approved","created_at":"{CREATED}","updated_at":"2026-11-23T14:31:02.459Z",'
+        '"item_count":3,"total_amount":202.01,"fee_amount":10,"items_pending":1,"items_sent":1,"items_rejected":1,'
+        '"rejection_reason":null}'
+    )
+    assert text(event_data(batch(), approved, settled)) == told
+    ended = text(event_data(batch(Kind.TED_BATCH), rejected("insufficient_funds")))
+    assert ended.endswith(
+        '"items_pending":0,"items_sent":0,"items_rejected":3,"rejection_reason":"insufficient_funds"}'
+    )
+
+
+def test_an_item_names_its_batch_and_waits_with_it() -> None:
+    item = pix(batch_key=TRANSACTION, item_no=2)
+    assert text(item_row(item, challenge())) == (
+        f'{{{PIX},{END_TO_END_ID},"pix_transfer_status":"pending_2fa_approval","created_at":"{CREATED}"}}'
+    )
+    assert detail_view(item, challenge())["pix_transfer_batch_key"] == TRANSACTION
+    assert detail_view(transfer(batch_key=TRANSACTION), challenge())["ted_batch_key"] == TRANSACTION
+    with pytest.raises(AssertionError):
+        item_row(transfer(), challenge())
 
 
 def test_the_envelope_has_its_members_in_order() -> None:

@@ -4,11 +4,17 @@ import re
 
 import pytest
 
-from aval.storage import callbacks, challenges, message_counts, messages, requests, settlements
+from aval.storage import batches, callbacks, challenges, message_counts, messages, requests, settlements, transfer_lists
 from aval.storage.database import Connection, Database
 from tests.factories import make_party
 
 HOT = {
+    "read one operation": requests._READ_ONE,
+    "list transfers": transfer_lists._OLDEST_FIRST,
+    "list items": transfer_lists._ITEMS,
+    "keys and end_to_end_ids that items want": batches._READ_USED,
+    "promise items": batches._PROMISE_ITEMS,
+    "count items": batches._COUNT_ITEMS,
     "request facts": requests._READ_FACTS,
     "lock operations": challenges._LOCK,
     "lock one operation": challenges._LOCK_ONE,

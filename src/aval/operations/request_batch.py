@@ -29,7 +29,7 @@ from aval.storage.database import Connection, Database, Deadlock, LockNotWon
 from aval.storage.message_counts import lock_approvers
 from aval.storage.requests import read_operation
 
-SLICE_MAX = 100  # items that are made before other calls get their turn
+SLICE_MAX = 50  # items that are made before other calls get their turn
 
 
 class _Known(NamedTuple):

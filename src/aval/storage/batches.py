@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from aval.domain.batch import BatchRequest, ItemCounts, single_kind
 from aval.domain.challenge import Challenge
 from aval.domain.transfer import Transfer
 from aval.storage.database import Connection
 from aval.storage.requests import insert_transfers
 from aval.storage.rows import columns, facts_of
+
+ROWS_MAX = 250  # rows of one statement: about 5 ms of encoding, for which all other calls of the process stand still
 
 OperationId = tuple[UUID, UUID]
 
@@ -24,10 +28,11 @@ class UsedIdentities(NamedTuple):
 _READ_USED = """
 select r.request_control_key, r.end_to_end_id,
        twin.operation_id is not null as is_key_used, e2e.operation_id is not null as is_end_to_end_id_used
-  from unnest($3::uuid[], $4::text[]) as r (request_control_key, end_to_end_id)
-  left join operations twin on twin.request_control_key = r.request_control_key and twin.kind = $2
-       and twin.integrator_id = $1
-  left join operations e2e on e2e.end_to_end_id = r.end_to_end_id and e2e.integrator_id = $1
+  from unnest($1::uuid[], $2::text[]) as b (integrator_id, kind)
+ cross join unnest($3::uuid[], $4::text[]) as r (request_control_key, end_to_end_id)
+  left join operations twin on twin.integrator_id = b.integrator_id and twin.kind = b.kind
+       and twin.request_control_key = r.request_control_key
+  left join operations e2e on e2e.integrator_id = b.integrator_id and e2e.end_to_end_id = r.end_to_end_id
  where twin.operation_id is not null or e2e.operation_id is not null
 """
 
@@ -35,26 +40,24 @@ select r.request_control_key, r.end_to_end_id,
 async def read_used_identities(connection: Connection, batch: BatchRequest) -> UsedIdentities:
     """Which request_control_keys and end_to_end_ids of its items serve another operation; one statement."""
     asked = columns((item.request_control_key, item.end_to_end_id) for item in batch.items)
-    rows = await connection.fetch(_READ_USED, batch.principal.integrator.key, single_kind(batch.kind).value, *asked)
+    rows = await connection.fetch(_READ_USED, [batch.principal.integrator.key], [single_kind(batch.kind).value], *asked)
     return UsedIdentities(
         keys=frozenset(row["request_control_key"] for row in rows if row["is_key_used"]),
         end_to_end_ids=frozenset(row["end_to_end_id"] for row in rows if row["is_end_to_end_id_used"]),
     )
 
 
-# In the order of their request_control_keys, so that batches that share some do not wait for each other crosswise.
 _INSERT_ITEMS = """
 with made as (
     insert into operations (integrator_id, operation_id, kind, account_id, approver_id, credential_id, batch_id,
                             item_no, request_control_key, request_fingerprint, end_to_end_id, amount_centavos,
                             fee_centavos, facts, details_digest, nonce, correlation_id, created_at)
     select $1, r.operation_id, $2, $3, $4, $5, $6, r.item_no, r.request_control_key, r.request_fingerprint,
-           r.end_to_end_id, r.amount_centavos, r.fee_centavos, r.facts, r.details_digest, r.nonce, $7, $8
+           r.end_to_end_id, r.amount_centavos, r.fee_centavos, r.facts::jsonb, r.details_digest, r.nonce, $7, $8
       from unnest($9::uuid[], $10::smallint[], $11::uuid[], $12::bytea[], $13::text[], $14::bigint[], $15::bigint[],
-                  $16::jsonb[], $17::bytea[], $18::bytea[])
+                  $16::text[], $17::bytea[], $18::bytea[])
            as r (operation_id, item_no, request_control_key, request_fingerprint, end_to_end_id, amount_centavos,
                  fee_centavos, facts, details_digest, nonce)
-     order by r.request_control_key
     on conflict do nothing
     returning 1
 )
@@ -73,23 +76,31 @@ async def insert_batch(
 ) -> bool:
     """Store a batch with its challenge and first message, and its items, in the running transaction.
 
+    Items are written in the order of their request_control_keys, so that batches that share some do not wait for each
+    other crosswise, and in a few statements: the driver encodes the rows of one without a pause.
+
     False: the batch or an item met what was stored meanwhile, and the transaction must be rolled back.
     """
     if not await insert_transfers(connection, [(batch, challenge, message_key, template_key)]):
         return False
-    made = await connection.fetchval(
-        _INSERT_ITEMS,
-        batch.integrator_key,
-        items[0].kind.value,
-        batch.account_key,
-        batch.approver_key,
-        batch.credential_key,
-        batch.key,
-        batch.correlation_id,
-        batch.created_at,
-        *columns(map(_item_columns, items)),
-    )
-    return bool(made == len(items))
+    in_order = sorted(items, key=lambda item: item.request_control_key)
+    for start in range(0, len(items), ROWS_MAX):
+        rows = in_order[start : start + ROWS_MAX]
+        made = await connection.fetchval(
+            _INSERT_ITEMS,
+            batch.integrator_key,
+            items[0].kind.value,
+            batch.account_key,
+            batch.approver_key,
+            batch.credential_key,
+            batch.key,
+            batch.correlation_id,
+            batch.created_at,
+            *columns(map(_item_columns, rows)),
+        )
+        if made < len(rows):
+            return False
+    return True
 
 
 def _item_columns(item: Transfer) -> tuple[Any, ...]:
@@ -101,7 +112,7 @@ def _item_columns(item: Transfer) -> tuple[Any, ...]:
         item.end_to_end_id,
         item.amount.centavos,
         item.fee.centavos,
-        facts_of(item),
+        msgspec.json.encode(facts_of(item)).decode(),
         item.details_digest,
         item.nonce,
     )

@@ -21,11 +21,13 @@ CHALLENGE_COLUMNS = (
 )
 
 
-# What is known of an operation, from whichever row it follows: an item has a challenge of its own once its batch is
-# approved, and until then shows the state of its batch (docs/adr/0022).
+# The challenge an operation `o` stands by: an item has one of its own once its batch is approved, and until then shows
+# the state of its batch (docs/adr/0022). Looked up by key for each row, however young the tables are (docs/adr/0017).
 STANDING = """
-  left join challenges own on own.integrator_id = o.integrator_id and own.operation_id = o.operation_id
-  join challenges c on c.integrator_id = o.integrator_id and c.operation_id = coalesce(own.operation_id, o.batch_id)
+ cross join lateral (
+       select h.* from challenges h
+        where h.integrator_id = o.integrator_id and h.operation_id = any (array[o.operation_id, o.batch_id])
+        order by h.operation_id = o.operation_id desc limit 1) c
 """
 
 
