@@ -35,7 +35,7 @@ STRAY_NAMES = (
 HARNESSES = set(
     """
     guess_storm boundary chaos model linear oracle_pairs timing corpus randomness budgets messages details leases money
-    funds idempotency sim matrix authenticator device_race uploads tenants pg_catalogue fuzz signed_requests
+    funds idempotency sim matrix authenticator device_race recipients uploads tenants pg_catalogue fuzz signed_requests
     hooks targets tamper canaries retention roles rotation storm_messages slow_clients neighbours limits doctor
     fsync_order clocks restore upgrade supply bench gate
     """.split()
