@@ -72,9 +72,11 @@ async def _requested(db: Database, request: BatchRequest, kid: str, rules: Rules
 
 
 async def _read(connection: Connection, request: BatchRequest, rules: Rules) -> _Known:
+    # What its items collide with is read first: a twin that commits in between is then seen as the twin it is.
+    used = await read_used_identities(connection, request)
     asked = asked_of(request)
     (facts,) = await read_facts(connection, [asked], rules)
-    return _Known(asked, facts, await read_used_identities(connection, request))
+    return _Known(asked, facts, used)
 
 
 def _judged(request: BatchRequest, known: _Known, rules: Rules) -> UUID | None:
