@@ -14,7 +14,7 @@ import msgspec
 from aval.domain.approval import ApprovalFacts, exceeded_limit, is_approver_allowed, is_outside_ted_hours
 from aval.domain.budget import BudgetFigures, BudgetStop, GuessHistory, digits_stop, guess_stop
 from aval.domain.challenge import DEFAULT_ALPHABETS, TOKEN_LIFETIME, Challenge
-from aval.domain.errors import Refusal
+from aval.domain.errors import CATALOGUE, Refusal
 from aval.domain.money import Brl
 from aval.domain.principal import Integrator, Principal
 from aval.domain.token import Alphabet
@@ -124,7 +124,7 @@ def _refuse_approver(request: TransferRequest, facts: RequestFacts) -> None:
 
 def budget_refusal(family: str, stop: BudgetStop) -> Refusal:
     """What a spent budget answers (§8.3)."""
-    if stop.reason == "pending_operations_limit":
+    if stop.reason == "pending_operations_limit" and f"{family}.limit_exceeded" in CATALOGUE:  # a device has no limits
         return Refusal(f"{family}.limit_exceeded", extra_fields={"reason": stop.reason}, reason=stop.reason)
     seconds = seconds_up(stop.retry_after)
     return Refusal(

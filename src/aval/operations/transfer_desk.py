@@ -18,6 +18,7 @@ from aval.operations.await_settlement import SettlementWatch
 from aval.operations.cancel_transfer import CancelCall, cancel_transfer
 from aval.operations.coalesce import Coalescer, Postponed
 from aval.operations.confirm_transfer import ConfirmCall, Confirmed, Outcome, Replay, confirm_transfers
+from aval.operations.register_device import DeviceRequest, register_device
 from aval.operations.request_batch import request_batch
 from aval.operations.request_transfer import Requested, Rules, request_transfers
 from aval.operations.resend_token import ResendCall, resend_token
@@ -87,6 +88,10 @@ class TransferDesk:
         """Request a batch; raises Refusal, PrincipalStale, LockNotWon."""
         async with self._batch_requests:
             return await request_batch(self._db, request=request, keyring=self._keyring.current(), rules=self._rules)
+
+    async def register_device(self, request: DeviceRequest) -> Requested:
+        """Register a device; raises Refusal, PrincipalStale, LockNotWon."""
+        return await register_device(self._db, request=request, keyring=self._keyring.current(), rules=self._rules)
 
     async def confirm(self, call: ConfirmCall) -> Outcome:
         """Judge a token; raises Refusal, PrincipalStale, LockNotWon."""
