@@ -55,7 +55,7 @@ async def test_a_provider_nobody_knows_is_refused_by_the_name_of_its_setting() -
 def test_budgets_and_holidays_reach_the_rules() -> None:
     given: dict[str, int | str] = {
         each.name: number if each.type is int else "refuse"
-        for number, each in enumerate(fields(BudgetFigures), start=101)
+        for number, each in enumerate(fields(BudgetFigures), start=31)
     }
     environ = {f"AVAL_{name.upper()}": str(figure) for name, figure in given.items()}
     rules = rules_of(Settings.read(environ | {"AVAL_TED_HOLIDAYS": "2026-12-24"}))

@@ -14,10 +14,12 @@ from aval.domain.budget import (
     TEN_MINUTES,
     BudgetFigures,
     BudgetStop,
+    GuessAlarm,
     GuessHistory,
     MessageHistory,
     WrongComparison,
     digits_stop,
+    guess_alarms,
     guess_stop,
     is_approver_digits_spent,
     is_digits_budget_spent,
@@ -48,6 +50,7 @@ def test_the_figures_are_those_of_the_contract() -> None:
     assert (FIGURES.approver_exhausted_24h_max, FIGURES.approver_wrong_in_a_row_max) == (2, 100)
     assert (FIGURES.approver_digits_wrong_30d_max, FIGURES.integrator_digits_wrong_24h_max) == (8, 24)
     assert (FIGURES.integrator_wrong_24h_max, FIGURES.platform_wrong_24h_max) == (240, 25_000)
+    assert (FIGURES.integrator_wrong_warn_percent, FIGURES.platform_wrong_24h_alarm) == (70, 12_000)
     assert (FIGURES.approver_unanswered_10min_max, FIGURES.approver_unanswered_24h_max) == (6, 20)
     assert (FIGURES.approver_messages_24h_max, FIGURES.approver_pending_max) == (200, 10)
 
@@ -234,3 +237,23 @@ def test_what_is_requested_meanwhile_counts_as_well() -> None:
     known = known.with_operation(NOW, has_message=True)
     assert operation_stop(known, FIGURES, NOW, has_message=True) == BudgetStop("message_limit", TEN_MINUTES - MINUTE)
     assert operation_stop(known, FIGURES, NOW, has_message=False) == PENDING
+
+
+@pytest.mark.parametrize(
+    ("by_integrator", "wrong", "alarms"),
+    [
+        ({}, 11_999, []),
+        ({}, 12_000, [GuessAlarm("platform_guess_alarm", 12_000)]),
+        ({"a": 167}, 167, []),
+        ({"b": 168, "a": 300, "c": 2}, 470, [("a", 300), ("b", 168)]),
+    ],
+)
+def test_alarms_come_before_anybody_is_paused(by_integrator: dict[str, int], wrong: int, alarms: list[Any]) -> None:
+    expected = [a if isinstance(a, GuessAlarm) else GuessAlarm("integrator_guess_warning", a[1], a[0]) for a in alarms]
+    assert guess_alarms(by_integrator, wrong, FIGURES) == expected
+
+
+def test_a_share_of_an_odd_figure_is_rounded_up() -> None:
+    figures = replace(FIGURES, integrator_wrong_24h_max=5, integrator_wrong_warn_percent=50)
+    assert guess_alarms({"a": 2}, 2, figures) == []
+    assert guess_alarms({"a": 3}, 3, figures) == [GuessAlarm("integrator_guess_warning", 3, "a")]

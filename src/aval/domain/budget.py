@@ -3,7 +3,8 @@
 Source: transfers.md §8.3, promises.md §7. Every figure is a setting; 5 attempts and 5:00 always hold.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,7 +25,9 @@ class BudgetFigures:
     approver_digits_wrong_30d_max: int = 8
     integrator_digits_wrong_24h_max: int = 24
     integrator_wrong_24h_max: int = 240
+    integrator_wrong_warn_percent: int = 70  # of the figure above
     platform_wrong_24h_max: int = 25_000
+    platform_wrong_24h_alarm: int = 12_000
     approver_unanswered_10min_max: int = 6
     approver_unanswered_24h_max: int = 20
     approver_messages_24h_max: int = 200
@@ -80,7 +83,27 @@ class BudgetStop:
     retry_after: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class GuessAlarm:
+    """So many wrong tokens in 24 h that a person has to look: of the deployment, or of one integrator."""
+
+    name: str
+    wrong: int
+    integrator: str | None = None
+
+
 NO_HISTORY = GuessHistory()
+
+
+def guess_alarms(wrong_32_symbols: Mapping[str, int], wrong: int, figures: BudgetFigures) -> list[GuessAlarm]:
+    """What to tell before budgets are spent: wrong tokens of 32 symbols by integrator, and all of the deployment."""
+    warned_at = math.ceil(figures.integrator_wrong_24h_max * figures.integrator_wrong_warn_percent / 100)
+    alarms = [GuessAlarm("platform_guess_alarm", wrong)] if wrong >= figures.platform_wrong_24h_alarm else []
+    return alarms + [
+        GuessAlarm("integrator_guess_warning", count, integrator)
+        for integrator, count in sorted(wrong_32_symbols.items())
+        if count >= warned_at
+    ]
 
 
 def guess_stop(history: GuessHistory, figures: BudgetFigures, now: datetime) -> BudgetStop | None:

@@ -111,3 +111,9 @@ def _risk_families(wrong: list[WrongTokens]) -> Iterator[Metric]:
     for integrator_key, risk in by_integrator.items():
         each.add_metric([integrator_key], risk)
     yield each
+    counted = GaugeMetricFamily(
+        "aval_wrong_tokens_24h", "Wrong tokens of 24 hours that count in budgets.", labels=["integrator", "alphabet"]
+    )
+    for row in wrong:
+        counted.add_metric([row.integrator_key, row.alphabet], row.budgeted)
+    yield counted

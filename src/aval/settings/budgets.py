@@ -29,8 +29,14 @@ class BudgetSettings:
     integrator_wrong_24h_max: int = kinds.count(
         "AVAL_INTEGRATOR_WRONG_24H_MAX", "240", "Wrong 32-symbol tokens of an integrator in 24 h."
     )
+    integrator_wrong_warn_percent: int = kinds.count(
+        "AVAL_INTEGRATOR_WRONG_WARN_PERCENT", "70", "Share of that figure at which the log warns.", high=100
+    )
     platform_wrong_24h_max: int = kinds.count(
         "AVAL_PLATFORM_WRONG_24H_MAX", "25000", "Wrong tokens of the deployment in 24 h, that pause it."
+    )
+    platform_wrong_24h_alarm: int = kinds.count(
+        "AVAL_PLATFORM_WRONG_24H_ALARM", "12000", "Wrong tokens of the deployment in 24 h at which the log alarms."
     )
     approver_digits_wrong_30d_max: int = kinds.count(
         "AVAL_APPROVER_DIGITS_WRONG_30D_MAX",

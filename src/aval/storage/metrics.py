@@ -26,7 +26,7 @@ _FUNNEL = """
      group by o.kind, c.method"""
 
 _WRONG_TOKENS = """
-    select integrator_id, alphabet, count(*) as wrong from comparisons
+    select integrator_id, alphabet, count(*) as wrong, count(*) filter (where is_budgeted) as budgeted from comparisons
      where verdict <> 'right' and judged_at > clock_timestamp() - interval '24 hours'
      group by integrator_id, alphabet"""
 
@@ -57,11 +57,12 @@ class FunnelRow:
 
 @dataclass(frozen=True, slots=True)
 class WrongTokens:
-    """Wrong comparisons of the last 24 hours, by integrator and alphabet."""
+    """Wrong comparisons of the last 24 hours, by integrator and alphabet, and how many of them budgets count."""
 
     integrator_key: str
     alphabet: str
     count: int
+    budgeted: int = 0
 
     @property
     def risk_year(self) -> float:
@@ -78,7 +79,7 @@ async def read_funnel(connection: Connection) -> list[FunnelRow]:
 async def read_wrong_tokens(connection: Connection) -> list[WrongTokens]:
     """Count wrong tokens, superseded ones included."""
     rows = await connection.fetch(_WRONG_TOKENS)
-    return [WrongTokens(str(row["integrator_id"]), row["alphabet"], row["wrong"]) for row in rows]
+    return [WrongTokens(str(row["integrator_id"]), row["alphabet"], row["wrong"], row["budgeted"]) for row in rows]
 
 
 async def read_queue_ages(connection: Connection) -> Sequence[tuple[str, float]]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from aval.domain.budget import BudgetFigures
 from aval.domain.keyring import Keyring
 from aval.operations.deliver_message import (
     BreakerPolicy,
@@ -22,6 +23,7 @@ from aval.operations.deliver_message import (
 from aval.operations.deliver_webhook import Posted, WebhookPolicy, deliver_webhook, failed_post, record_callbacks
 from aval.operations.expire_window import expire_windows
 from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, failed_settlement, record_answers
+from aval.operations.watch_guesses import watch_guesses
 from aval.ports import Outbound, Rails
 from aval.storage.callbacks import PromisedCallback, claim_callbacks
 from aval.storage.database import Database, DatabaseUnavailable, LockNotWon
@@ -34,6 +36,7 @@ from aval.worker.pump import Pace, Pump, Work
 SWEEP_ROWS_MAX = 500
 FORGET_ROWS_MAX = 5_000
 FORGET_INTERVAL = timedelta(seconds=60)
+WATCH_INTERVAL = timedelta(seconds=30)
 PER_ENDPOINT_MAX = 16
 ITEMS_SHARE = 0.75  # of the settlements in progress: a slow rail never lets a batch take every place
 
@@ -64,6 +67,7 @@ class WorkerParts:
     webhooks: WebhookPolicy
     breaker: BreakerPolicy
     sweep_interval: timedelta
+    figures: BudgetFigures = BudgetFigures()
 
 
 async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
@@ -74,6 +78,8 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
         group.create_task(Pump(_webhooks(parts), parts.pace).run(stopping))
         group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts), stopping))
         group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts), stopping))
+        told: set[tuple[str, str | None]] = set()
+        group.create_task(_every(WATCH_INTERVAL, lambda: _watch(parts, told), stopping))
 
 
 def _settlements(parts: WorkerParts) -> Work[SettlementJob, Answered]:
@@ -163,6 +169,17 @@ async def _forget(parts: WorkerParts) -> None:
         while forgotten == FORGET_ROWS_MAX:
             async with parts.settle_db.connection() as connection:
                 forgotten = await forget(connection, most=FORGET_ROWS_MAX)
+
+
+async def _watch(parts: WorkerParts, told: set[tuple[str, str | None]]) -> None:
+    """Log each alarm once while it lasts."""
+    alarms = {(a.name, a.integrator): a for a in await watch_guesses(parts.settle_db, figures=parts.figures)}
+    for (name, integrator), alarm in alarms.items():
+        if (name, integrator) not in told:
+            log = _log.warning if integrator else _log.error
+            log(name, integrator_key=integrator, count=alarm.wrong)
+    told.clear()
+    told.update(alarms)
 
 
 async def _every(interval: timedelta, act: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
