@@ -11,6 +11,7 @@ from statistics import median
 import uvloop
 
 from bench import pgbench, stages
+from bench.batches import neighbour_ratio, one_batch
 from bench.calls import Calls
 from bench.client import quantile
 from bench.gateway import Gateway
@@ -18,6 +19,7 @@ from bench.world import World, make_world
 
 SEED = 20261122
 PENDING_FOR_PGBENCH = 120_000
+BATCH_ROUNDS = 5
 
 
 def say(text: str) -> None:
@@ -46,12 +48,25 @@ class Figures:
 
     def told(self) -> dict[str, float]:
         """All figures, rounded."""
-        return {name: round(self[name], 3 if "ratio" in name else 1) for name in self._noted}
+        return {name: round(self[name], 3 if "ratio" in name or "batch" in name else 1) for name in self._noted}
 
 
 async def measure(world: World, gateway: Gateway, rounds: int, seconds: float) -> dict[str, float]:
-    """All stages; service and pgbench interleaved, medians over the rounds."""
+    """All stages; service and pgbench interleaved, medians over the rounds. Without rounds: batches alone."""
     calls, figures = Calls(world, SEED), Figures()
+    if rounds:
+        await alone(world, calls, figures, rounds, seconds)
+        await full_cycles(world, calls, gateway, figures)
+    else:
+        world.start("serve")
+        await world.wait_for_api()
+        world.start("worker")
+    await batches(world, calls, figures)
+    return figures.told()
+
+
+async def alone(world: World, calls: Calls, figures: Figures, rounds: int, seconds: float) -> None:
+    """Calls without a worker beside them."""
     say("Storing operations for pgbench to approve …")
     await pgbench.prepare(world, PENDING_FOR_PGBENCH)
     world.start("serve")
@@ -69,8 +84,6 @@ async def measure(world: World, gateway: Gateway, rounds: int, seconds: float) -
     figures.note("p50_ms", quantile(half.latencies_s, 0.5) * 1000)
     figures.note("p99_ms", quantile(half.latencies_s, 0.99) * 1000)
     figures.note("api_rss_mb", world.resident_mb("serve"))
-    await full_cycles(world, calls, gateway, figures)
-    return figures.told()
 
 
 async def one_round(world: World, calls: Calls, figures: Figures, seconds: float) -> None:
@@ -113,6 +126,20 @@ async def full_cycles(world: World, calls: Calls, gateway: Gateway, figures: Fig
     figures.note("worker_rss_mb", world.resident_mb("worker"))
 
 
+async def batches(world: World, calls: Calls, figures: Figures) -> None:
+    """Batches of 1,000 items one after the other, then beside single calls; a worker runs."""
+    say("Batches of 1,000 items")
+    await one_batch(world, calls, account=1)  # warm
+    for account in range(2, BATCH_ROUNDS + 2):
+        times = await one_batch(world, calls, account=account)
+        figures.note("batch_1000_create_s", times.create_s)
+        figures.note("batch_1000_approve_s", times.approve_s)
+        figures.note("batch_1000_settle_s", times.settle_s)
+        figures.note("batch_1000_s", times.total_s)
+    say("Single calls beside batches")
+    figures.note("neighbour_p99_ratio", await neighbour_ratio(world, calls))
+
+
 async def run(rounds: int, seconds: float) -> dict[str, float]:
     """Make a world, measure it, take it down."""
     gateway = Gateway()
@@ -130,7 +157,7 @@ async def run(rounds: int, seconds: float) -> dict[str, float]:
 def main() -> None:
     """Read the options, run, print."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="0 measures batches alone")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one stretch of service load")
     options = parser.parse_args()
     print(json.dumps(uvloop.run(run(options.rounds, options.seconds))))

@@ -35,32 +35,31 @@ class Calls:
         """A TED request by SMS; the payee's name carries a number."""
         account = account or self._chance.randint(1, ACCOUNTS)
         path = f"/account/{account_key(account)}/ted"
-        body = {
-            "request_control_key": str(uuid4()),
-            "transaction_amount": 202.01,
-            "target_account": {
-                "account_branch": "0001",
-                "account_number": "7654321",
-                "account_digit": "0",
-                "owner_document_number": "11222333000181",
-                "owner_name": f"P{number or next(numbers)}",
-                "ispb": "87654321",
-                "account_type": "checking_account",
-            },
+        body = _ted(number or next(numbers)) | self._tfa_info(account)
+        return self._request("POST", path, json.dumps(body).encode(), is_signed=is_signed)
+
+    def batch(self, *, account: int, items: int) -> bytes:
+        """A batch of such TEDs."""
+        path = f"/account/{account_key(account)}/ted_batch"
+        teds = [_ted(next(numbers)) for _ in range(items)]
+        body = {"request_control_key": str(uuid4()), "teds": teds, **self._tfa_info(account)}
+        return self._request("POST", path, json.dumps(body).encode())
+
+    def _tfa_info(self, account: int) -> dict[str, Any]:
+        return {
             "tfa_info": {
                 "approver_document_number": self._world.documents[account - 1],
                 "contact_type": "sms",
-            },
+            }
         }
-        return self._request("POST", path, json.dumps(body).encode(), is_signed=is_signed)
 
     def creates(self, count_: int, **options: Any) -> list[bytes]:
         """Many of them."""
         return [self.create(**options) for _ in range(count_)]
 
-    def validate(self, account: UUID, operation: UUID, token: str) -> bytes:
+    def validate(self, account: UUID, operation: UUID, token: str, kind: str = "ted") -> bytes:
         """A token for an operation."""
-        path = f"/account/{account}/ted/{operation}/validate_token"
+        path = f"/account/{account}/{kind}/{operation}/validate_token"
         return self._request("PUT", path, json.dumps({"token": token}).encode())
 
     async def validates(self, *, account: int | None = None) -> list[bytes]:
@@ -70,12 +69,24 @@ class Calls:
                 "select o.operation_id, o.account_id, o.details_digest, o.nonce, c.kid from operations o"
                 " join challenges c using (integrator_id, operation_id)"
                 " where o.integrator_id = $1 and c.status = 'pending_2fa_approval'"
-                " and o.credential_id <> o.integrator_id"  # not the ones stored for pgbench
+                " and o.credential_id <> o.integrator_id and o.kind = 'ted'"  # not the ones stored for pgbench
                 " and ($2::uuid is null or o.account_id = $2) and c.expires_at > now() + interval '60 seconds'",
                 self._world.integrator_key,
                 None if account is None else account_key(account),
             )
         return [self.validate(row["account_id"], row["operation_id"], self.token(row)) for row in rows]
+
+    async def validate_batch(self, account: UUID, batch: UUID) -> bytes:
+        """The right token for a batch."""
+        async with self._world.db.connection() as connection:
+            row = await connection.fetchrow(
+                "select o.operation_id, o.details_digest, o.nonce, c.kid from operations o"
+                " join challenges c using (integrator_id, operation_id)"
+                " where o.integrator_id = $1 and o.operation_id = $2",
+                self._world.integrator_key,
+                batch,
+            )
+        return self.validate(account, batch, self.token(row), "ted_batch")
 
     def token(self, row: Any) -> str:
         """The token of a stored challenge."""
@@ -89,6 +100,22 @@ class Calls:
         jwt = signed_jwt(self._world.private_key_pem, method, path, body)
         headers = {"API-CLIENT-KEY": str(self._world.client_key), "AUTHORIZATION": jwt}
         return request_bytes(method, path, headers, body)
+
+
+def _ted(number: int) -> dict[str, Any]:
+    return {
+        "request_control_key": str(uuid4()),
+        "transaction_amount": 202.01,
+        "target_account": {
+            "account_branch": "0001",
+            "account_number": "7654321",
+            "account_digit": "0",
+            "owner_document_number": "11222333000181",
+            "owner_name": f"P{number}",
+            "ispb": "87654321",
+            "account_type": "checking_account",
+        },
+    }
 
 
 def signed_jwt(private_key_pem: str, method: str, path: str, body: bytes) -> str:

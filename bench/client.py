@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 HOST = "127.0.0.1"
+CALL_TIMEOUT_S = 60.0
 
 
 def request_bytes(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:

@@ -217,8 +217,8 @@ async def _fill(db: Database, integrator_key: UUID, keyring: Keyring) -> list[st
         await connection.execute(
             "insert into account_approvers (integrator_id, account_id, approver_id, powers, created_at, updated_at)"
             " select $1, ('00000001-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,"
-            " ('00000002-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, '{ted,pix_transfer}', now(), now()"
-            " from generate_series(1, $2::int) n",
+            " ('00000002-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, '{ted,pix_transfer,ted_batch}',"
+            " now(), now() from generate_series(1, $2::int) n",
             integrator_key,
             ACCOUNTS,
         )

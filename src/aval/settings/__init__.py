@@ -186,9 +186,9 @@ class WorkerSettings:
     lease: timedelta = kinds.seconds(
         "AVAL_WORKER_LEASE", "30", "How long a worker owns what it claimed.", low=1, high=3600
     )
-    batch_size: int = kinds.count("AVAL_WORKER_BATCH_SIZE", "64", "Jobs claimed at once.", high=1000)
+    batch_size: int = kinds.count("AVAL_WORKER_BATCH_SIZE", "128", "Jobs claimed at once.", high=1000)
     jobs_max: int = kinds.count(
-        "AVAL_WORKER_JOBS_MAX", "128", "Jobs of one kind in progress in one worker.", high=10_000
+        "AVAL_WORKER_JOBS_MAX", "256", "Jobs of one kind in progress in one worker.", high=10_000
     )
     retry_gaps: tuple[timedelta, ...] = kinds.list_of(
         "AVAL_WORKER_RETRY_SECONDS",
