@@ -2,10 +2,14 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from aval.http.answers import send_answer
+from aval.http.edge import Answer
+from aval.http.limits import DIRECT, headers_of, read_body
 from aval.http.protocol import HEAD_BYTES_MAX
 from aval.http.server import Listener, ServerSettings, serve
 
@@ -23,11 +27,19 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _served(settings: ServerSettings) -> AsyncIterator[int]:
+async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answers with the body it read, the short way where there is one and the path does not forbid it."""
+    line = None if scope["path"] == "/long" else scope.get(DIRECT)
+    headers = headers_of(scope)
+    body = await read_body(receive, line, headers, limit=1000, timeout=timedelta(seconds=1)) if headers else b""
+    await send_answer(send, line, Answer(202, body or b"-"), "proof:1")
+
+
+async def _served(settings: ServerSettings, application: Any = app) -> AsyncIterator[int]:
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     stop = asyncio.Event()
-    running = asyncio.create_task(serve([Listener(app, listening)], settings, stop))
+    running = asyncio.create_task(serve([Listener(application, listening)], settings, stop))
     yield port
     stop.set()
     await running
@@ -143,3 +155,19 @@ async def test_a_call_in_progress_ends_before_the_server_does() -> None:
     stop.set()
     assert (await asking).startswith(b"HTTP/1.1 200 OK")
     await running
+
+
+async def test_the_short_way_says_the_same_as_the_messages_of_asgi() -> None:
+    """Pipelined requests, a body in pieces, HEAD and a connection that ends, each both ways."""
+    ways = []
+    async for port in _served(ServerSettings(headers_timeout_s=HEADERS_TIMEOUT_S), echo):
+        for path in (b"/short", b"/long"):
+            head = b"POST " + path + b" HTTP/1.1\r\nhost: a\r\n"
+            last = head + b"connection: close\r\ncontent-length: 4\r\n\r\nlast"
+            ahead = b"HEAD " + path + b" HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nxx"
+            several = (head + b"content-length: 5\r\n\r\nwhole") * 2 + head + b"content-length: 6\r\n\r\npie"
+            ways.append(await _answer(port, several, b"ces" + ahead, last))
+    short, long = ([line for line in way.split(b"\r\n") if not line.startswith(b"date:")] for way in ways)
+    assert short == long
+    assert sum(b"HTTP/1.1 202 Accepted" in line for line in short) == 5
+    assert b"".join(ways).count(b"wholeHTTP/1.1") == 4 and b"".join(ways).count(b"piecesHTTP/1.1") == 2

@@ -277,6 +277,28 @@ async def test_a_full_pool_is_told_instead_of_waited_for(empty_dsn: str, monkeyp
             pass
 
 
+async def test_a_connection_stays_at_hand_and_goes_to_who_waits_first(empty_dsn: str) -> None:
+    small = await Database.open(empty_dsn, pool_size=1)
+    lent = asyncio.Event()
+
+    async def own_backend(*, held_s: float = 0) -> int:
+        async with small.connection() as connection:
+            lent.set()
+            await asyncio.sleep(held_s)
+            number: int = await connection.fetchval("select pg_backend_pid()")
+            return number
+
+    first = await own_backend()
+    holding = asyncio.create_task(own_backend(held_s=0.05))
+    await lent.wait()
+    assert set(await asyncio.gather(holding, *(own_backend() for _ in range(5)))) == {first}
+    with pytest.raises(ZeroDivisionError):
+        async with small.connection():
+            raise ZeroDivisionError
+    assert await own_backend() == first
+    await small.close()
+
+
 @asynccontextmanager
 async def mortal_server() -> AsyncIterator[EmbeddedServer]:
     directory = Path(tempfile.mkdtemp(prefix="aval-data-"))

@@ -3,7 +3,7 @@
 import asyncio
 
 from aval.http.edge import Answer
-from aval.http.limits import Receive, Send
+from aval.http.limits import Line, Receive, Send
 
 LINGER_S = 1.0
 LINGER_BYTES_MAX = 4 * 1024 * 1024
@@ -34,8 +34,15 @@ def header_lines(answer: Answer, correlation_id: str) -> list[tuple[bytes, bytes
     return lines
 
 
-async def send_answer(send: Send, answer: Answer, correlation_id: str) -> None:
+_JSON_LINES = b"".join(b"%b: %b\r\n" % line for line in _JSON)
+
+
+async def send_answer(send: Send, line: Line | None, answer: Answer, correlation_id: str) -> None:
     """Send an answer; the connection stays usable."""
+    if line is not None and answer.body and not answer.headers:
+        ending = f"x-correlation-id: {correlation_id}\r\ncontent-length: {len(answer.body)}\r\n\r\n"
+        if line.answer(answer.status, _JSON_LINES + ending.encode("latin-1"), answer.body):
+            return
     await send(
         {"type": "http.response.start", "status": answer.status, "headers": header_lines(answer, correlation_id)}
     )

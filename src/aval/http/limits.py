@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from aval.domain.errors import Refusal
@@ -18,6 +18,7 @@ HEADERS_BYTES_MAX = 16 * 1024
 HEADERS_MAX = 100
 HEADER_LINE_EXTRA = 4  # colon, space and line end
 QUERY_PARAMETERS_MAX = 50
+DIRECT = "aval.direct"  # where a scope holds the connection's DirectLine, if its server has one
 REPEATED = "\n"  # joins the values of a header sent twice; no single value can hold it
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -29,6 +30,16 @@ Send = Callable[[Message], Awaitable[None]]
 
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _CONTENT_TYPE = re.compile(r'application/json(?:[ \t]*;[ \t]*charset="?utf-8"?)?[ \t]*', re.IGNORECASE)
+
+
+class Line(Protocol):
+    """A connection that takes and gives whole bodies where it can (`protocol.DirectLine`)."""
+
+    def take_body(self) -> bytes | None:
+        """The whole body if it is there; None if it has to be waited for."""
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> bool:
+        """Write a whole answer; false if that cannot be done at once."""
 
 
 class ClientGone(Exception):
@@ -84,9 +95,20 @@ def has_body(headers: Mapping[str, str]) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0").strip("0") != ""
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], *, limit: int, timeout: timedelta) -> bytes:
+async def read_body(
+    receive: Receive, line: Line | None, headers: Mapping[str, str], *, limit: int, timeout: timedelta
+) -> bytes:
     """Read a body that `has_body`; raises ClientGone, BodyTooSlow, or the refusal of one that is too large."""
     check_declared_size(headers, limit)
+    whole = line.take_body() if line is not None else None
+    if whole is None:
+        return await _awaited_body(receive, limit=limit, timeout=timeout)
+    if len(whole) > limit:
+        raise closing("qit.payload_too_large")
+    return whole
+
+
+async def _awaited_body(receive: Receive, *, limit: int, timeout: timedelta) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(timeout.total_seconds()):

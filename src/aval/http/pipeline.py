@@ -12,6 +12,7 @@ from aval.http.answers import send_and_close, send_answer
 from aval.http.auth import Authenticator, Signer, check_scope
 from aval.http.edge import Answer, Call, Route, StateUnknown
 from aval.http.limits import (
+    DIRECT,
     KNOWN_METHODS,
     ClientGone,
     Receive,
@@ -106,7 +107,7 @@ class Pipeline:
         if exchange.is_body_pending:
             await send_and_close(send, receive, answer, call.correlation_id)
         else:
-            await send_answer(send, answer, call.correlation_id)
+            await send_answer(send, scope.get(DIRECT), answer, call.correlation_id)
         self._account(call, template, answer.status, time.perf_counter() - started)
 
     def _account(self, call: Call, template: str, status: int, seconds: float) -> None:
@@ -129,8 +130,9 @@ class Pipeline:
             check_declared_size(call.headers, route.body_limit)
         signer = await self._authenticator.identify(call, route)
         if exchange.is_body_pending:
+            line = exchange.scope.get(DIRECT)
             call.body = await read_body(
-                exchange.receive, call.headers, limit=route.body_limit, timeout=self._body_timeout
+                exchange.receive, line, call.headers, limit=route.body_limit, timeout=self._body_timeout
             )
             exchange.is_body_pending = False
         self._enter(call)

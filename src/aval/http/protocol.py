@@ -9,11 +9,11 @@ import json
 import uuid
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from aval.domain.errors import problem_body
 from aval.http.answers import SECURITY_HEADERS
-from aval.http.limits import HEADERS_BYTES_MAX, URL_BYTES_MAX
+from aval.http.limits import DIRECT, HEADERS_BYTES_MAX, URL_BYTES_MAX
 
 REQUEST_LINE_EXTRA = 64  # method, version and line ends
 HEAD_BYTES_MAX = HEADERS_BYTES_MAX + URL_BYTES_MAX + REQUEST_LINE_EXTRA
@@ -28,6 +28,42 @@ _MALFORMED = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 
 
 class UnknownVersion(Exception):
     """The request is no HTTP/1; uvicorn ends the connection as after any other parser error."""
+
+
+class DirectLine:
+    """What the application may do on a connection without a message for each step (docs/adr/0026).
+
+    Both halves answer that they did nothing where the case is not the plain one; then the messages of ASGI do it.
+    """
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def take_body(self) -> bytes | None:
+        """The whole body, if it arrived with its head; None if it has to be waited for."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected or cycle.response_complete or cycle.waiting_for_100_continue:
+            return None
+        body = bytes(cycle.body)
+        cycle.body = bytearray()
+        cycle.flow.resume_reading()
+        cycle.message_event.clear()
+        return body
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> bool:
+        """Write a whole answer at once; `headers` are lines that end with the empty one."""
+        cycle = self._cycle
+        if cycle.disconnected or cycle.response_started or not cycle.keep_alive or cycle.flow.write_paused:
+            return False
+        standing = [b"%b: %b\r\n" % line for line in cycle.default_headers]
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.transport.write(b"".join((STATUS_LINE[status], *standing, headers, body)))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -76,6 +112,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in VERSIONS:
             raise UnknownVersion
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope["method"] != "HEAD":
+            self.cycle.scope[DIRECT] = DirectLine(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no valid HTTP (transfers.md §2.1): bare, and the connection ends."""

@@ -4,6 +4,7 @@ Nothing outside this room imports asyncpg: what operations have to catch is name
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, Self, cast
@@ -16,6 +17,8 @@ CONNECT_TIMEOUT_S = 0.8
 GIVE_BACK_TIMEOUT_S = 0.5
 COMMAND_TIMEOUT_S = 6.0  # a second more than statement_timeout, for a server that no longer answers at all
 CLOSE_TIMEOUT_S = 5.0
+IDLE_S = 0.005  # a connection at hand for longer is looked at before it is used
+TURNS = 5  # of the loop, from the end of a connection to its being known
 QUERIES_MAX = 1_000_000_000  # asyncpg would close a hot connection after 50,000 queries
 STATEMENTS_CACHED = 500
 
@@ -108,6 +111,9 @@ class Database:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        # Given back whole and kept at hand, with the time: the pool's own lending makes two tasks each time.
+        self._at_hand: list[tuple[Any, float]] = []
+        self._waiting = 0
 
     @classmethod
     async def open(
@@ -143,6 +149,8 @@ class Database:
 
     async def close(self) -> None:
         """Wait a few seconds for connections in use, then drop them all."""
+        while self._at_hand:
+            await self._give_back(self._at_hand.pop()[0])
         try:
             await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT_S)
         except TimeoutError:
@@ -188,19 +196,40 @@ class Database:
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
+        lent = await self._taken()
+        is_whole = False
         try:
-            lent = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            yield cast(Connection, lent)
+            is_whole = True
+        finally:
+            if is_whole and not self._waiting and not _is_gone(lent):
+                self._at_hand.append((lent, time.monotonic()))
+            else:
+                await self._give_back(lent)
+
+    async def _taken(self) -> Any:
+        while self._at_hand:
+            lent, since = self._at_hand.pop()
+            if time.monotonic() - since > IDLE_S:
+                await _hear_farewells()
+            if not _is_gone(lent):
+                return lent
+            await self._give_back(lent)
+        self._waiting += 1
+        try:
+            return await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
         except _driver.ClientConfigurationError:
             raise
         except _FAILED as error:
             raise DatabaseUnavailable from error
-        try:
-            yield cast(Connection, lent)
         finally:
-            try:
-                await self._pool.release(lent, timeout=GIVE_BACK_TIMEOUT_S)
-            except _FAILED:
-                _drop(lent)
+            self._waiting -= 1
+
+    async def _give_back(self, lent: Any) -> None:
+        try:
+            await self._pool.release(lent, timeout=GIVE_BACK_TIMEOUT_S)
+        except _FAILED:
+            _drop(lent)
 
 
 @asynccontextmanager
@@ -230,6 +259,12 @@ def _translated(connection: Connection, lost: type[DatabaseUnavailable]) -> Iter
         if _is_gone(connection):
             raise lost from error
         raise
+
+
+async def _hear_farewells() -> None:
+    """Let the loop read, and act on, what a server that went away meanwhile sent."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 def _is_gone(connection: Connection) -> bool:
