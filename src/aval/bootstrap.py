@@ -1,7 +1,8 @@
 """Picks the concrete parts and passes them down; the only place that knows settings, channels and rails."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
@@ -10,14 +11,16 @@ from aval.channels.email import SmtpEmail, SmtpSettings
 from aval.channels.inbox import SandboxInbox
 from aval.channels.outbound import OutboundHttp
 from aval.channels.sms import AppriseSms, GatewaySms, ProviderAddressNotValid
-from aval.cli.deployment import Deployment, Sockets
+from aval.cli.deployment import Administer, Deployment, Sockets
 from aval.cli.gate import WORKER_ROLES
 from aval.cli.logs import configure_logs
 from aval.cli.refusal import CommandRefused, because
 from aval.domain.budget import BudgetFigures
 from aval.domain.calendar import DEFAULT_HOLIDAYS
+from aval.domain.principal import AdminActor
 from aval.domain.target import target_problem
 from aval.http import admin, batches, devices, notifications, pix, rail, sandbox, ted, webhooks
+from aval.http.administration import Administration
 from aval.http.app import build_app, build_ops_app
 from aval.http.edge import Route
 from aval.http.metrics_view import HttpMetrics
@@ -75,6 +78,8 @@ def deployment_of(settings: Settings) -> Deployment:
         serve_api=partial(_serve_api, settings),
         run_worker=partial(_work, settings),
         child_environment=environment_with,
+        administer=partial(_administer, settings),
+        admin_key=settings.deployment.admin_key,
     )
 
 
@@ -143,6 +148,7 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
             body_timeout=settings.http.body_timeout,
             integrator_calls_max=settings.http.integrator_calls_max,
             operation_waiting_max=settings.http.operation_waiting_max,
+            has_access_log=settings.deployment.log_level in ("debug", "info"),
         ),
         metrics=HttpMetrics(),
         check_target=partial(_target_problem, settings),
@@ -160,6 +166,22 @@ def features_of(parts: Parts) -> list[list[Route]]:
     """The routes of every feature file."""
     features = (pix, ted, batches, devices, admin, webhooks, notifications, sandbox, rail)
     return [feature.routes(parts) for feature in features]
+
+
+@asynccontextmanager
+async def _administer(
+    settings: Settings, dsn: str, actor: AdminActor, correlation_id: str
+) -> AsyncIterator[Administer]:
+    """Lend the administration as the API would answer it, for a command that comes and goes."""
+    async with AsyncExitStack() as stack:
+        parts = await api_parts(settings, dsn, stack)
+        administration = Administration(admin.routes(parts), actor, correlation_id)
+
+        async def administer(method: str, path: str, query: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+            answer = await administration.answer(method, path, query, body)
+            return answer.status, answer.body
+
+        yield administer
 
 
 async def _serve_api(settings: Settings, dsn: str, sockets: Sockets, stop: asyncio.Event) -> None:

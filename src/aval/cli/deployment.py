@@ -3,8 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,14 @@ import typer
 
 from aval.cli.refusal import SENTENCES, CommandRefused, because
 from aval.domain.keyring import Keyring
+from aval.domain.principal import AdminActor
 from aval.storage.database import Connection, Database, DatabaseUnavailable
 from aval.storage.embedded import EmbeddedServer
 from aval.storage.embedded_binaries import EmbeddedServerFailed
 from aval.storage.keys_file import KeysFile, KeysFileError
+
+# One call of the administration: method, path, query, body; its answer is a status and a body.
+Administer = Callable[[str, str, Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Deployment:
     serve_api: Callable[[str, Sockets, asyncio.Event], Coroutine[Any, Any, None]]
     run_worker: Callable[[str, asyncio.Event], Coroutine[Any, Any, None]]
     child_environment: Callable[[str], dict[str, str]]  # of a child that uses this database
+    administer: Callable[[str, AdminActor, str], AbstractAsyncContextManager[Administer]]  # dsn, who, correlation id
+    admin_key: str = field(repr=False, default="")  # names the person in the audit
 
     @property
     def has_ops_port(self) -> bool:

@@ -50,5 +50,10 @@ async def create_approver(
 
 def kept_document(keyring: Keyring, approver_key: UUID, document_number: str) -> tuple[bytes, bytes]:
     """Make of a CPF what is stored: its blind index and its seal."""
-    index = keyring.index_of(f"cpf:{document_number}")
+    index = document_index(keyring, document_number)
     return index, sealed(keyring, document_number, associated=f"approvers/{approver_key}")
+
+
+def document_index(keyring: Keyring, document_number: str) -> bytes:
+    """Make of a CPF what it is found by."""
+    return keyring.index_of(f"cpf:{document_number}")

@@ -65,6 +65,12 @@ class DeploymentSettings:
         "Log lines for machines or for people.",
         shown="`json`; in development `console`",
     )
+    admin_key: str = kinds.text(
+        "AVAL_ADMIN_KEY",
+        "",
+        "Admin key of the person who runs `aval admin`: the audit names its holder instead of `command-line`.",
+        secret=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
