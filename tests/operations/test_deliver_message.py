@@ -111,6 +111,25 @@ async def test_the_message_of_a_batch_names_its_total_its_items_and_the_payee_of
     assert isinstance(confirmed, Confirmed) and confirmed.verdict is Verdict.APPROVED
 
 
+async def test_a_token_does_not_follow_to_a_contact_that_was_taken_away(
+    own_stage: Stage, own_party: Party, notify_db: Database
+):
+    key = await own_stage.request(own_party)
+    await make_contact(own_stage.db, own_party.key, own_party.approver.key, "sms", "+5511987654321")
+    provider = Provider()
+    async with notify_db.connection() as connection:
+        claimed = await claim_messages(connection, most=10, lease=POLICY.lease)
+    tries = [await deliver(message, provider) for message in claimed]
+    assert await record(notify_db, *tries) == [True, True]
+    (notice,) = provider.taken
+    assert notice.destination == own_party.phone and await own_stage.token(own_party, key) not in notice.text
+    assert await message_of(own_stage, key) == ("void", 1, "contact_removed", True)
+    await own_stage.shift(key, 30)
+    assert (await own_stage.resend(own_party, key)).status == 202
+    await deliver(await claim(notify_db), provider)
+    assert provider.taken[-1].destination == "+5511987654321"
+
+
 async def test_every_try_sends_the_same_token_later_and_later_until_it_is_parked(
     own_stage: Stage, own_party: Party, notify_db: Database
 ):

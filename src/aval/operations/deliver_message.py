@@ -57,9 +57,14 @@ class Delivered:
 async def deliver_message(
     *, message: PromisedMessage, keyring: Keyring, channel_of: ChannelOf, policy: RetryPolicy
 ) -> Delivered:
-    """One try at a leased message. A token that is dead or superseded is not sent; a retry sends the same token."""
+    """One try at a leased message; a retry sends the same token.
+
+    A token that is dead or superseded is not sent, nor is one to a contact that was taken away meanwhile.
+    """
     if message.token_message is not None and not is_live(message.token_message, message.now):
         return Delivered(message, "void", message.now, "not_live")
+    if message.token_message is not None and message.is_contact_removed:
+        return Delivered(message, "void", message.now, "contact_removed")
     try:
         rendered = rendered_message(message, keyring)
         destination = keyring.opened(message.destination_sealed, associated=f"contacts/{message.contact_key}")

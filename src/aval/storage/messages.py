@@ -34,6 +34,7 @@ class PromisedMessage:
     locale: Locale
     is_sandbox: bool
     token_message: TokenMessage | None = None
+    is_contact_removed: bool = False
 
 
 _CLAIM = f"""
@@ -49,7 +50,7 @@ with due as (
 )
 select m.integrator_id as of_integrator, m.message_id, m.topic, m.payload, m.claim_count, m.fence,
        m.correlation_id as message_correlation_id, m.contact_id as message_contact_id, clock_timestamp() as now,
-       k.destination_sealed, i.mode, {TOKEN_MESSAGE_COLUMNS}
+       k.destination_sealed, k.removed_at is not null as is_contact_removed, i.mode, {TOKEN_MESSAGE_COLUMNS}
   from claimed m
   join integrators i on i.integrator_id = m.integrator_id
   join contacts k on k.integrator_id = m.integrator_id and k.contact_id = m.contact_id
@@ -84,6 +85,7 @@ def _message_of(row: Row) -> PromisedMessage:
         locale=row["locale"],
         is_sandbox=row["mode"] == "sandbox",
         token_message=None if row["operation_id"] is None else token_message_of(row),
+        is_contact_removed=row["is_contact_removed"],
     )
 
 
