@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.corpus.asking import (
-    KINDS,
     PREFIX,
     SCHEMA,
+    SINGLES,
     SYNTAX,
     created,
     good,
@@ -21,7 +21,7 @@ from tests.proof.cases.trial import trial_of
 from tests.world import World
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SINGLES)
 async def test_amounts(world: World, home: Household, kind: str) -> None:
     before = await world.snapshot()
     with trial_of(world, at_least=45) as trial:

@@ -7,8 +7,8 @@ import pytest
 
 from aval.storage.database import Database
 from tests.corpus.asking import (
-    KINDS,
     PREFIX,
+    SINGLES,
     written,
 )
 from tests.factories import make_party
@@ -36,7 +36,7 @@ async def test_every_route_succeeds_as_documented(world: World) -> None:
             )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SINGLES)
 async def test_what_the_rail_says_reaches_the_caller_as_documented(world: World, module_dsn: str, kind: str) -> None:
     """Synchronous singles, by the centavos of transfers.md §10; a worker settles meanwhile."""
     party, prefix = await make_party(world.db, settlement_mode="sync", sync_wait_seconds=1), PREFIX[kind]

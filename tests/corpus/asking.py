@@ -5,16 +5,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.proof.cases.household import RAIL, Household
-from tests.world import World, ted_body
+from tests.world import ITEMS, World, body_of
 
-KINDS = ("pix_transfer", "ted")
-REQUIRED = {"pix_transfer": "PXT000908", "ted": "TED000110"}
-INCORRECT = {"pix_transfer": "PXT000173", "ted": "TED000084"}
-PREFIX = {"pix_transfer": "PXT", "ted": "TED"}
-EXPIRED = {"pix_transfer": "PXT000172", "ted": "TED000083"}
-EXCEEDED = {"pix_transfer": "PXT000171", "ted": "TED000082"}
-NOT_ALLOWED = {"pix_transfer": "PXT000906", "ted": "TED000079"}
-INVALID = {"pix_transfer": (400, "PXT000175"), "ted": (404, "TED000086")}
+SINGLES = ("pix_transfer", "ted")
+KINDS = (*SINGLES, *ITEMS)
+
+
+def _both(pix: str, ted: str) -> dict[str, str]:
+    """The code of each kind, where a batch has its singles'."""
+    return {kind: pix if kind.startswith("pix") else ted for kind in KINDS}
+
+
+REQUIRED = _both("PXT000908", "TED000110")
+INCORRECT = _both("PXT000173", "TED000084")
+PREFIX = _both("PXT", "TED")
+EXPIRED = _both("PXT000172", "TED000083")
+EXCEEDED = _both("PXT000171", "TED000082")
+NOT_ALLOWED = _both("PXT000906", "TED000079")
+INVALID = {
+    "pix_transfer": (400, "PXT000175"),
+    "ted": (404, "TED000086"),
+    "pix_transfer_batch": (400, "PXT000180"),
+    "ted_batch": (400, "TED000102"),
+}
+APPROVED = {kind: 201 if kind in ITEMS else 202 for kind in KINDS}
 SCHEMA, SYNTAX = (400, "QIT000001"), (400, "QIT000753")
 
 
@@ -45,5 +59,13 @@ def created(world: World, home: Household, kind: str, body: dict[str, Any] | byt
     return world.call("POST", f"/account/{home.keys['account_key']}/{kind}", key=home.party.api_key, raw=raw)
 
 
+def dearer(body: dict[str, Any]) -> dict[str, Any]:
+    """The same request, one amount of it another."""
+    changed: dict[str, Any] = json.loads(json.dumps(body))
+    priced = next((changed[name][0] for name in ITEMS.values() if name in changed), changed)
+    priced["transaction_amount"] = 202.02
+    return changed
+
+
 def good(home: Household, kind: str, **change: Any) -> dict[str, Any]:
-    return home.party.pix(**change) if kind == "pix_transfer" else ted_body(home.party, **change)
+    return body_of(home.party, kind, **change)

@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 
 from tests.corpus.asking import (
-    KINDS,
     NOT_ALLOWED,
     SCHEMA,
+    SINGLES,
     created,
     good,
 )
@@ -19,7 +19,7 @@ from tests.proof.cases.trial import trial_of
 from tests.world import World
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SINGLES)
 async def test_documents(world: World, home: Household, kind: str) -> None:
     before = await world.snapshot()
     with trial_of(world, at_least=60) as trial:
@@ -84,7 +84,7 @@ async def test_pix_keys_and_end_to_end_ids(world: World, home: Household) -> Non
         await trial.unchanged(before)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SINGLES)
 async def test_bank_data_and_messages(world: World, home: Household, kind: str) -> None:
     before = await world.snapshot()
     with trial_of(world, at_least=35) as trial:

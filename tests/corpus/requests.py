@@ -4,8 +4,8 @@ import json
 from uuid import UUID
 
 from tests.corpus.asking import (
-    KINDS,
     SCHEMA,
+    SINGLES,
     SYNTAX,
     ask,
     created,
@@ -105,7 +105,7 @@ async def test_paths_whose_keys_are_no_keys(world: World, home: Household) -> No
                     body = body_of(home, method, template)
                     call = world.call(method, path, body, key=home.credential(template))
                     await trial.refused((method, template, name, text), call, 400, code, text)
-        for kind in KINDS:
+        for kind in SINGLES:
             for text in ("sideways", "OUTGOING", "outgoing%00", "%6futgoing"):
                 path = home.path(f"/account/{{account_key}}/{kind}/{{{kind}_key}}/{text}")
                 await trial.refused(text, world.call("GET", path, key=home.party.api_key), *SCHEMA)
@@ -124,14 +124,18 @@ async def test_queries(world: World, home: Household) -> None:
             for query in bodies.BAD_QUERIES:
                 name = query.partition("=")[0]
                 is_page = name in known and "=" in query and "&" not in query and "%FF" not in query and query.isascii()
-                code = "TED000045" if is_page and template.endswith("/teds") else "QIT000001"
+                code = "TED000045" if is_page and template.startswith("/account/{account_key}/ted") else "QIT000001"
                 call = world.call(method, f"{home.path(template)}?{query}", key=home.credential(template), raw=raw)
                 await trial.refused((method, template, query), call, 400, code)
-        for kind, code in (("pix_transfer", "QIT000001"), ("ted", "TED000044")):
+        dated = ("pix_transfers", "pix_transfer_batches", "teds", "ted_batches", "ted_batch/{ted_batch_key}/teds")
+        for listed in dated:
+            code = "TED000044" if listed.startswith("ted") else "QIT000001"
             for text in values.DATES_WRONG:
                 for name in ("date_from", "date_to"):
-                    path = home.path(f"/account/{{account_key}}/{kind}s?{name}={text}")
-                    await trial.refused((kind, text), world.call("GET", path, key=home.party.api_key), 400, code, text)
+                    path = home.path(f"/account/{{account_key}}/{listed}?{name}={text}")
+                    await trial.refused(
+                        (listed, text), world.call("GET", path, key=home.party.api_key), 400, code, text
+                    )
         for text in values.TIMES_WRONG:
             path = f"/notification/events?start_datetime={text.replace('+', '%2B')}"
             await trial.refused(text, world.call("GET", path, key=home.party.api_key), *SCHEMA, text)

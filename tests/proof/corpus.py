@@ -2,7 +2,7 @@
 
 Never a 5xx, a change, an attempt (but where a row says so) or an echo; every answer fits the OpenAPI document, every
 code is catalogued, `X-Correlation-Id` is everywhere. The rows are in `tests/corpus/`, their values in `cases/`.
-Rows of files, devices, batches, schedules and redemptions wait for those parts.
+Rows of files, devices, schedules and redemptions wait for those parts.
 """
 
 from collections.abc import AsyncIterator
@@ -15,6 +15,7 @@ from aval.http.app import build_app
 from aval.http.server import ServerSettings
 from tests.corpus.amounts import *  # noqa: F403
 from tests.corpus.answers import *  # noqa: F403
+from tests.corpus.batches import *  # noqa: F403
 from tests.corpus.callers import *  # noqa: F403
 from tests.corpus.calls import *  # noqa: F403
 from tests.corpus.identifiers import *  # noqa: F403

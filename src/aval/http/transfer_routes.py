@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from aval.domain.batch import single_kind
+from aval.domain.transfer import Kind
 from aval.http.batch_calls import BatchCalls
 from aval.http.edge import BATCH_BODY_BYTES_MAX, Handler, Route
 from aval.http.paging import Listing
@@ -16,8 +17,8 @@ Slugs = tuple[str, ...]
 Body = type[msgspec.Struct]
 
 _READ = ("account_not_found", "operation_not_found")
-_CANCEL = (*_READ, "invalid_status", "idempotency_conflict")
-_TOKEN_CALLS = (*_CANCEL, "attempts_exceeded")
+_CANCEL = (*_READ, "invalid_status")  # its body is always the same, so that no key conflicts
+_TOKEN_CALLS = (*_CANCEL, "attempts_exceeded", "idempotency_conflict")
 _CREATE = (
     "account_not_found",
     "account_unavailable",
@@ -133,8 +134,8 @@ def batch_routes(calls: BatchCalls, bodies: Bodies, item: Body, faults: Slugs) -
     listed = {"response": Listing[bodies.detail], "query": calls.list_query()}  # type: ignore[name-defined]
     items = {"response": Listing[item], "query": calls.items_query()}  # type: ignore[valid-type]
     create = (*_CREATE, "invalid_batch_item", *faults)
-    unknown = f"{calls.kind.family}.operation_not_found"
-    resend = (*_RESEND, *(("ted.operation_not_found",) if unknown == "ted_batch.operation_not_found" else ()))
+    unknown_ted = "ted.operation_not_found"  # what a resend answers of a TED batch nobody has, as published
+    resend = _RESEND if calls.kind is Kind.PIX_TRANSFER_BATCH else (unknown_ted, *_without_operation(_RESEND))
     return [
         table.route("POST", table.many, calls.create, 202, f"Request a {calls.kind}", create, **created),
         *table.token_calls(201, (*_VALIDATE, *_at_approval(faults)), resend),
@@ -142,6 +143,10 @@ def batch_routes(calls: BatchCalls, bodies: Bodies, item: Body, faults: Slugs) -
         table.route("GET", f"{table.one}/{calls.items_name}", calls.list_items, 200, "List its items", _READ, **items),
         table.route("GET", f"{table.many}es", calls.list_all, 200, "List batches", _READ[:1], **listed),
     ]
+
+
+def _without_operation(slugs: Slugs) -> Slugs:
+    return tuple(slug for slug in slugs if slug != "operation_not_found")
 
 
 def _at_approval(faults: Slugs) -> Slugs:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from aval.operations.fresh import digits, new_cpf, new_phone
 from tests.factories import Party, make_admin_key, make_approver, make_credential, make_party
 from tests.signing import new_signing_key, pem_of
-from tests.world import World, ted_body
+from tests.world import ITEMS, World, ted_body
+from tests.world import body_of as request_of
 
 
 @dataclass
@@ -60,10 +62,13 @@ async def _templates(world: World, party: Party) -> dict[str, str]:
 
 
 async def _operations(world: World, party: Party) -> dict[str, str]:
-    """A Pix and a TED that wait, one that was sent, and one that was cancelled and told."""
+    """A Pix, a TED and batches that wait, a Pix that was sent, and one that was cancelled and told."""
     request_control_key, e2e = str(uuid4()), end_to_end_id()
     pix = await world.request(party, **pix_by_key(request_control_key=request_control_key, end_to_end_id=e2e))
-    ted = await world.request(party, "ted")
+    ted = await world.request(party, "ted", request_control_key=request_control_key)
+    batches = {
+        f"{kind}_key": str(await world.request(party, kind, request_control_key=request_control_key)) for kind in ITEMS
+    }
     sent, cancelled = await world.request(party), await world.request(party)
     assert (await world.validate(party, "pix_transfer", sent, await world.token(party, sent))).status == 202
     await world.execute(
@@ -73,7 +78,7 @@ async def _operations(world: World, party: Party) -> dict[str, str]:
     assert (await world.call("PATCH", cancel, key=party.api_key)).status == 200
     (row,) = await world.fetch("select transaction_key from challenges where operation_id = $1", sent)
     (callback,) = await world.fetch("select callback_id from callbacks where integrator_id = $1", party.key)
-    return {
+    return batches | {
         "pix_transfer_key": str(pix),
         "ted_key": str(ted),
         "operation_key": str(pix),
@@ -105,6 +110,13 @@ _TED = "/account/{account_key}/ted"
 _TEMPLATES = "/notification/template_configuration"
 _FEES = {"pix_transfer": 1.5, "ted": 10}
 
+_BATCHES = [f"/account/{{account_key}}/{kind}/{{{kind}_key}}" for kind in ITEMS]
+
+
+def _batch(kind: str, home: Household) -> Any:
+    return request_of(home.party, kind)
+
+
 # "A route without the test fails": every route with a body has its line here.
 BODIES: Mapping[str, Callable[[Household], Any]] = {
     f"POST {_PIX}": lambda home: home.party.pix(**pix_by_key(pix_message="Nota 1207")),
@@ -113,6 +125,9 @@ BODIES: Mapping[str, Callable[[Household], Any]] = {
     f"POST {_TED}": lambda home: ted_body(home.party),
     f"PUT {_TED}/{{ted_key}}/validate_token": lambda home: {"token": "UUUUUU"},
     f"PATCH {_TED}/{{ted_key}}/resend_token": lambda home: {"contact_type": "email"},
+    **{f"POST /account/{{account_key}}/{kind}": partial(_batch, kind) for kind in ITEMS},
+    **{f"PUT {batch}/validate_token": lambda home: {"token": "UUUUUU"} for batch in _BATCHES},
+    **{f"PATCH {batch}/resend_token": lambda home: {"contact_type": "email"} for batch in _BATCHES},
     "POST /admin/integrators": lambda home: {"name": "Loja Nova", "ispb": "12345678", "mode": "sandbox"},
     f"PATCH {_I}": lambda home: {"name": "Loja Renomeada", "locale": "en"},
     f"PUT {_I}/fees": lambda home: _FEES,
@@ -159,6 +174,7 @@ BODIES: Mapping[str, Callable[[Household], Any]] = {
 BODILESS = {
     "PATCH /account/{account_key}/pix_transfer/{pix_transfer_key}/cancel",
     "PATCH /account/{account_key}/ted/{ted_key}/cancel",
+    *(f"PATCH {batch}/cancel" for batch in _BATCHES),
     "POST /webhook_endpoints/{webhook_endpoint_key}/rotate_secret",
     "POST /notification/callback/{callback_key}/resend",
 }
