@@ -4,6 +4,7 @@ Asked over a socket, compared as bytes after keys and times are masked (both hav
 onboarding, device sessions and the console wait for those parts.
 """
 
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -14,16 +15,20 @@ import pytest
 from tests.factories import Party, make_credential, make_party
 from tests.http.probe import listening, said
 from tests.signing import new_signing_key, pem_of, signed_headers
-from tests.world import World
+from tests.world import ITEMS, World, body_of
 
 pytestmark = pytest.mark.proof
 
-KINDS = ("pix_transfer", "ted")
-CALLS = {
+SINGLES = ("pix_transfer", "ted")
+KINDS = (*SINGLES, *ITEMS)
+TOKEN_CALLS = {
     "validate": ("PUT", "/validate_token", b'{"token":"000000"}'),
     "resend": ("PATCH", "/resend_token", b""),
     "cancel": ("PATCH", "/cancel", b""),
-    "read": ("GET", "/outgoing", b""),
+}
+SINGLE_CALLS = TOKEN_CALLS | {"read": ("GET", "/outgoing", b"")}
+CALLS = dict.fromkeys(SINGLES, SINGLE_CALLS) | {
+    kind: TOKEN_CALLS | {"read": ("GET", "", b""), "items": ("GET", f"/{items}", b"")} for kind, items in ITEMS.items()
 }
 _UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -91,25 +96,66 @@ async def test_unknown_and_foreign_keys(wire: Wire, kind: str) -> None:
     """Own account with an unknown, a foreign and another kind's operation; then an unknown and a foreign account."""
     stranger = await make_party(wire.world.db)
     foreign = await wire.world.request(stranger, kind)
-    other_kind = await wire.world.request(wire.party, next(each for each in KINDS if each != kind))
+    other_kinds = {each: await wire.world.request(wire.party, each) for each in KINDS if each != kind}
     own = await wire.world.request(wire.party, kind)
     before = await wire.world.snapshot()
-    for name, (method, end, body) in CALLS.items():
+    for name, (method, end, body) in CALLS[kind].items():
 
         async def asked(account: UUID, operation: UUID, call: tuple[str, str, bytes] = (method, end, body)) -> bytes:
             return await wire.ask(call[0], f"/account/{account}/{kind}/{operation}{call[1]}", call[2])
 
         account = wire.party.account.key
-        operations = {"unknown": uuid4(), "foreign": foreign, "other kind": other_kind}
+        operations = {"unknown": uuid4(), "foreign": foreign, **other_kinds}
         assert same({each: await asked(account, key) for each, key in operations.items()}) == [], name
         accounts = {"unknown": uuid4(), "foreign": stranger.account.key}
         assert same({each: await asked(key, own) for each, key in accounts.items()}) == [], name
         pairs = {"both unknown": (uuid4(), uuid4()), "both foreign": (stranger.account.key, foreign)}
         assert same({each: await asked(*keys) for each, keys in pairs.items()}) == [], name
-    for end in (f"/{kind}s", ""):
+    for end in (f"/{kind}es" if kind in ITEMS else f"/{kind}s", ""):
         accounts = {"unknown": uuid4(), "foreign": stranger.account.key}
         assert same({each: await wire.ask("GET", f"/account/{key}{end}") for each, key in accounts.items()}) == []
     assert await wire.world.snapshot() == before
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+async def test_items_and_unknown_keys(wire: Wire, kind: str) -> None:
+    """An item is nothing that a token opens, its batch waiting or approved; to a stranger it is nothing at all."""
+    single, stranger = kind.removesuffix("_batch"), await make_party(wire.world.db)
+    theirs, own = await wire.world.request(stranger, kind), await wire.world.request(wire.party, kind)
+    for is_approved in (False, True):
+        if is_approved:
+            await approve(wire, kind, own)
+        before = await wire.world.snapshot()
+        mine, foreign = await item_of(wire, own), await item_of(wire, theirs)
+        path = f"/account/{wire.party.account.key}/{single}"
+        for name, (method, end, body) in SINGLE_CALLS.items():
+            keys = {"unknown": uuid4(), "foreign": foreign} | ({} if name == "read" else {"own": mine})
+            answers = {who: await wire.ask(method, f"{path}/{key}{end}", body) for who, key in keys.items()}
+            assert same(answers) == [], name
+        assert await wire.world.snapshot() == before
+
+
+async def item_of(wire: Wire, batch_key: UUID) -> UUID:
+    query = "select operation_id from operations where batch_id = $1 and item_no = 1"
+    (row,) = await wire.world.fetch(query, batch_key)
+    key: UUID = row["operation_id"]
+    return key
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+async def test_keys_that_are_free_however_a_stranger_uses_them(wire: Wire, kind: str) -> None:
+    """Items whose keys serve another integrator are accepted like fresh ones."""
+    stranger = await make_party(wire.world.db)
+    path, answers = f"/account/{wire.party.account.key}/{kind}", {}
+    for name in ("fresh", "a stranger's"):
+        body = body_of(stranger, kind)
+        if name != "fresh":
+            theirs = f"/account/{stranger.account.key}/{kind}"
+            assert (await wire.world.call("POST", theirs, body, key=stranger.api_key)).status == 202
+        content = json.dumps(body | {"tfa_info": wire.party.tfa_info}).encode()
+        answers[name] = await wire.ask("POST", path, content)
+    assert answers["fresh"].startswith(b"HTTP/1.1 202")
+    assert same(answers) == []
 
 
 async def guesses(wire: Wire, operation_key: UUID) -> dict[str, str]:
@@ -153,7 +199,7 @@ async def cancel(wire: Wire, kind: str, key: UUID) -> None:
 
 async def approve(wire: Wire, kind: str, key: UUID) -> None:
     reply = await wire.world.validate(wire.party, kind, key, await wire.world.token(wire.party, key))
-    assert reply.status == 202
+    assert reply.status == (201 if kind in ITEMS else 202)
 
 
 async def overdue(wire: Wire, kind: str, key: UUID) -> None:
