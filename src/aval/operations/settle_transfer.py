@@ -14,9 +14,11 @@ from aval.domain.transfer import Kind, Reason, Status, details_digest_of, moved_
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.tell_settled import tell_settled
 from aval.ports import Rail, RailAnswer, Rails, RailStatus, RailTarget, SettlementOrder
+from aval.storage.challenges import OperationId
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
 from aval.storage.settlements import (
+    ItemMove,
     JobKey,
     LockedJob,
     Settled,
@@ -29,6 +31,11 @@ from aval.storage.settlements import (
 )
 
 LATER = timedelta(seconds=2)  # spec transfers.md §10
+_LEFT = {  # the status that an operation leaves on this word
+    RailStatus.SENT: Status.PENDING.value,
+    RailStatus.REJECTED: Status.PENDING.value,
+    RailStatus.RETURNED: Status.SENT.value,
+}
 DIGEST_MISMATCH = "details_digest_mismatch"
 KEY_MISSING = "key_missing"
 
@@ -172,10 +179,8 @@ async def take_answers(
     connection: Connection, answers: Sequence[Answered], policy: RetryPolicy, *, may_wait: bool = True
 ) -> list[bool | Postponed]:
     """Write what rails said in the running transaction, see `record_answers`."""
-    of_items = {(a.integrator_key, a.operation_key): a.batch_key for a in answers if a.batch_key and _is_news(a.answer)}
-    jobs, batches = await lock_settlements(
-        connection, [answer.key for answer in answers], batches=of_items, may_wait=may_wait
-    )
+    keys = [answer.key for answer in answers]
+    jobs, batches = await lock_settlements(connection, keys, leaving=_leaving(answers), may_wait=may_wait)
     now = await read_clock(connection)
     settled = [
         _settled(job, answered, policy, now)
@@ -188,8 +193,16 @@ async def take_answers(
     return [ALONE if job is None else job.is_ours for job in jobs]
 
 
-def _is_news(answer: RailAnswer) -> bool:
-    return answer.status in (RailStatus.SENT, RailStatus.REJECTED, RailStatus.RETURNED)
+def _leaving(answers: Sequence[Answered]) -> dict[OperationId, ItemMove]:
+    """The items that may change their status, so that the rest never waits for a batch; one may be answered twice."""
+    moves: dict[OperationId, ItemMove] = {}
+    for answered in answers:
+        left = _LEFT.get(answered.answer.status)
+        if answered.batch_key is not None and left is not None:
+            key = answered.integrator_key, answered.operation_key
+            statuses = moves[key].statuses if key in moves else frozenset()
+            moves[key] = ItemMove(answered.batch_key, statuses | {left})
+    return moves
 
 
 def _settled(job: LockedJob, answered: Answered, policy: RetryPolicy, now: datetime) -> Settled:

@@ -135,7 +135,7 @@ class LockedJob:
 
 
 _LOCK_OPERATIONS = """
-select c.integrator_id, c.operation_id from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
+select c.integrator_id, c.operation_id, c.status from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, operation_id)
   join challenges c on c.integrator_id = r.integrator_id and c.operation_id = r.operation_id
  order by c.integrator_id, c.operation_id for no key update of c
 """
@@ -152,6 +152,15 @@ select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, j.item_no as job_item_no, j.rai
  order by r.place
    for no key update of j
 """
+
+
+class ItemMove(NamedTuple):
+    """The batch of an item, and the statuses that the item may leave on what was said of it."""
+
+    batch_key: UUID
+    statuses: frozenset[str]
+
+
 LockedBatches = Mapping[OperationId, tuple[Transfer, Challenge]]
 
 
@@ -165,18 +174,19 @@ class JobKey(NamedTuple):
 
 
 async def lock_settlements(
-    connection: Connection, keys: Sequence[JobKey], *, batches: Mapping[OperationId, UUID], may_wait: bool
+    connection: Connection, keys: Sequence[JobKey], *, leaving: Mapping[OperationId, ItemMove], may_wait: bool
 ) -> tuple[list[LockedJob | None], LockedBatches]:
-    """Lock operations, then the batches of items among them, then jobs.
+    """Lock operations, then the batches of the items that are leaving a status they really have, then jobs.
 
     Without `may_wait` a job whose operation is locked elsewhere is None; batches are waited for.
     """
     operations = columns(key[:2] for key in keys)
     statement = _LOCK_OPERATIONS if may_wait else _LOCK_FREE_OPERATIONS
-    won = {(row["integrator_id"], row["operation_id"]) for row in await connection.fetch(statement, *operations)}
+    rows = await connection.fetch(statement, *operations)
+    won = {(row["integrator_id"], row["operation_id"]): row["status"] for row in rows}
     asked = [key for key in keys if key[:2] in won]
-    wanted = {(key[0], batches[key[:2]]) for key in asked if key[:2] in batches}
-    locked = await lock_operations(connection, sorted(wanted), may_wait=True) if wanted else {}
+    batches = {(key[0], move.batch_key) for key, move in leaving.items() if won.get(key) in move.statuses}
+    locked = await lock_operations(connection, sorted(batches), may_wait=True) if batches else {}
     jobs = iter(await connection.fetch(_LOCK_JOBS, *columns(asked)) if asked else ())
     return [_locked_of(next(jobs)) if key[:2] in won else None for key in keys], locked
 
