@@ -20,6 +20,7 @@ from bench.world import World, make_world
 SEED = 20261122
 PENDING_FOR_PGBENCH = 120_000
 BATCH_ROUNDS = 5
+PROCESSES = os.cpu_count() or 1  # pgbench may use all cores, so may the service
 
 
 def say(text: str) -> None:
@@ -58,8 +59,7 @@ async def measure(world: World, gateway: Gateway, rounds: int, seconds: float) -
         await alone(world, calls, figures, rounds, seconds)
         await full_cycles(world, calls, gateway, figures)
     else:
-        world.start("serve")
-        await world.wait_for_api()
+        await world.serve()
         world.start("worker")
     await batches(world, calls, figures)
     return figures.told()
@@ -69,8 +69,7 @@ async def alone(world: World, calls: Calls, figures: Figures, rounds: int, secon
     """Calls without a worker beside them."""
     say("Storing operations for pgbench to approve …")
     await pgbench.prepare(world, PENDING_FOR_PGBENCH)
-    world.start("serve")
-    await world.wait_for_api()
+    await world.serve()
     await stages.create(world, calls, seconds=1)  # warm: plans, caches
     await stages.validate(world, calls, seconds=1)
     for number in range(1, rounds + 1):
@@ -140,15 +139,16 @@ async def batches(world: World, calls: Calls, figures: Figures) -> None:
     figures.note("neighbour_p99_ratio", await neighbour_ratio(world, calls))
 
 
-async def run(rounds: int, seconds: float) -> dict[str, float]:
+async def run(rounds: int, seconds: float, processes: int) -> dict[str, float]:
     """Make a world, measure it, take it down."""
     gateway = Gateway()
     with tempfile.TemporaryDirectory(prefix="aval-bench-") as directory:
         os.chmod(directory, 0o711)  # so that PostgreSQL's own account, when root runs this, gets to its data
         say("Starting PostgreSQL and a deployment with 1,000 accounts …")
         world = await make_world(Path(directory), await gateway.start())
+        world.api_processes = processes
         try:
-            return await measure(world, gateway, rounds, seconds)
+            return {"api_processes": processes, **await measure(world, gateway, rounds, seconds)}
         finally:
             await world.close()
             gateway.stop()
@@ -159,8 +159,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="0 measures batches alone")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one stretch of service load")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="API processes (default: one for each core)")
     options = parser.parse_args()
-    print(json.dumps(uvloop.run(run(options.rounds, options.seconds))))
+    print(json.dumps(uvloop.run(run(options.rounds, options.seconds, options.processes))))
 
 
 if __name__ == "__main__":

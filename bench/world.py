@@ -27,6 +27,7 @@ ACCOUNTS = 1_000
 HOT_ACCOUNT = 1
 BALANCE_CENTAVOS = 10**15
 READY_TIMEOUT_S = 30.0
+PROCESSES_START_S = 2.0
 AUTHOR = Author("admin:bench", "bench")
 
 
@@ -62,6 +63,7 @@ class World:
     server: EmbeddedServer = field(repr=False)
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     port: int = 0
+    api_processes: int = 1
 
     def start(self, command: str, **settings: str) -> "subprocess.Popen[bytes]":
         """Start `aval serve` or `aval worker` as a process of its own."""
@@ -89,6 +91,13 @@ class World:
         await self.db.close()
         await self.server.stop()
 
+    async def serve(self) -> None:
+        """Start the API and wait until each of its processes answers."""
+        self.start("serve", AVAL_API_PROCESSES=str(self.api_processes))
+        await self.wait_for_api()
+        if self.api_processes > 1:  # which process answered is not known; they start together
+            await asyncio.sleep(PROCESSES_START_S)
+
     async def wait_for_api(self) -> None:
         """Wait until the API answers."""
         for _ in range(int(READY_TIMEOUT_S * 10)):
@@ -102,9 +111,11 @@ class World:
         raise TimeoutError((self.directory / "serve.log").read_text()[-2000:])
 
     def resident_mb(self, command: str) -> float:
-        """Memory a process holds now."""
-        printed = subprocess.check_output(["ps", "-o", "rss=", "-p", str(self.processes[command].pid)])
-        return int(printed) / 1024
+        """Memory that the largest process of a command holds now."""
+        own = self.processes[command].pid
+        printed = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,rss="], text=True)
+        rows = (map(int, line.split()) for line in printed.splitlines())
+        return max(resident for pid, parent, resident in rows if own in (pid, parent)) / 1024
 
 
 def free_port() -> int:
