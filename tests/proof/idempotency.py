@@ -19,7 +19,9 @@ import pytest
 
 from tests.factories import Party, Reply, make_party
 from tests.proof.deployment import RunningAval, figure, live_tokens, running_deployment
-from tests.stage import ted_body, wrong
+from tests.stage import wrong
+from tests.world import ITEMS, item_body
+from tests.world import body_of as request_of
 
 pytestmark = pytest.mark.proof
 
@@ -27,10 +29,11 @@ RACERS = 8
 END_TO_END_IDS = figure(100, 1_000)
 REQUEST_KEYS = figure(500, 10_000)
 CONFLICTS = figure(200, 1_000)
+ITEM_KEYS = figure(60, 1_000)
 TOKEN_CALLS = figure(200, 5_000)
 SEVERED = figure(24, 400)
 AT_ONCE = 12
-KINDS = ("pix_transfer", "ted")
+KINDS = ("pix_transfer", "ted", *ITEMS)
 CONFLICT = {"PXT000902", "TED000902"}
 SETTINGS: dict[str, Any] = {"budgets": False}
 
@@ -47,8 +50,17 @@ async def party(aval: RunningAval) -> Party:
 
 
 def body_of(party: Party, kind: str, **change: Any) -> dict[str, Any]:
-    made = party.pix(**change) if kind == "pix_transfer" else ted_body(party, **change)
-    return {**made, "transaction_amount": change.get("transaction_amount", 1)}
+    """A request for little money; the amount of a batch is that of each of its three items."""
+    amount = change.pop("transaction_amount", 1)
+    if kind in ITEMS:
+        items = [item_body(party, kind, transaction_amount=amount) for _ in range(3)]
+        return request_of(party, kind, **{ITEMS[kind]: items} | change)
+    return request_of(party, kind, transaction_amount=amount, **change)
+
+
+def priced_in(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What of a request has an amount and a target: itself, or its items."""
+    return next((body[name] for name in ITEMS.values() if name in body), [body])
 
 
 async def create(aval: RunningAval, party: Party, kind: str, body: dict[str, Any]) -> Reply:
@@ -110,7 +122,7 @@ async def test_the_same_request_is_one_operation(aval: RunningAval, chance: rand
     parties = [await make_party(aval.db, **SETTINGS) for _ in range(4)]
 
     async def trial(number: int) -> None:
-        party, kind = chance.choice(parties), KINDS[number % 2]
+        party, kind = chance.choice(parties), KINDS[number % 4]
         body = body_of(party, kind, transaction_amount=10)
         answers = await asyncio.gather(*(post(aval, party, kind, spelt(body, place)) for place in range(RACERS)))
         assert {answer.status for answer in answers} == {202}, answers
@@ -122,7 +134,8 @@ async def test_the_same_request_is_one_operation(aval: RunningAval, chance: rand
 
     await each(trial, REQUEST_KEYS)
     keys = [party.key for party in parties]
-    assert await count(aval, "select count(*) from aval.operations where integrator_id = any($1)", keys) == REQUEST_KEYS
+    requested = "select count(*) from aval.operations where batch_id is null and integrator_id = any($1)"
+    assert await count(aval, requested, keys) == REQUEST_KEYS
     assert await count(aval, "select count(*) from aval.outbox where integrator_id = any($1)", keys) == REQUEST_KEYS
 
 
@@ -140,13 +153,19 @@ async def check_current(aval: RunningAval, party: Party, kind: str, body: dict[s
 
 def spelt(body: dict[str, Any], place: int) -> str:
     """The same request in other words: order of keys, spaces, 10 and 10.0 and 10.00, null and absent."""
-    items = list(body.items())
+    body = json.loads(json.dumps(body))
+    for priced in priced_in(body):
+        members = list(priced.items())
+        if place % 2:
+            members.reverse()
+        if place % 4 > 1 and "pix_transfer_type" in priced:
+            members.append(("pix_message", None))
+        priced.clear()
+        priced.update(dict(members) | {"transaction_amount": "?"})
     if place % 2:
-        items.reverse()
-    if place % 4 > 1 and "pix_transfer_type" in body:
-        items.append(("pix_message", None))
+        body = dict(reversed(body.items()))
     amount = ["10", "10.0", "10.00"][place % 3]
-    return json.dumps(dict(items) | {"transaction_amount": "?"}, indent=place % 2 or None).replace('"?"', amount)
+    return json.dumps(body, indent=place % 2 or None).replace('"?"', amount)
 
 
 async def post(aval: RunningAval, party: Party, kind: str, text: str) -> Reply:
@@ -158,22 +177,22 @@ async def test_the_same_key_with_another_body_is_refused_and_changes_nothing(
 ) -> None:
     party = await make_party(aval.db, **SETTINGS)
     changes: list[Callable[[dict[str, Any]], None]] = [
-        lambda body: body.update(transaction_amount=1.01),
+        lambda body: priced_in(body)[-1].update(transaction_amount=1.01),
         lambda body: body.update(tfa_info={**body["tfa_info"], "contact_type": "email"}),
-        lambda body: body["target_account"].update(account_number="7654322"),
-        lambda body: body["target_account"].update(owner_name="Maria Sousa"),
-        lambda body: body["target_account"].update(owner_document_number="11144477735"),
-        lambda body: body["target_account"].update(ispb="11111111"),
+        lambda body: priced_in(body)[-1]["target_account"].update(account_number="7654322"),
+        lambda body: priced_in(body)[-1]["target_account"].update(owner_name="Maria Sousa"),
+        lambda body: priced_in(body)[-1]["target_account"].update(owner_document_number="11144477735"),
+        lambda body: priced_in(body)[-1]["target_account"].update(ispb="11111111"),
     ]
 
     async def trial(number: int) -> None:
-        kind = KINDS[number % 2]
+        kind = KINDS[number % 4]
         bodies = []
         for place in range(RACERS):
             bodies.append(json.loads(json.dumps(bodies[0] if bodies else body_of(party, kind))))
             if place:
                 chance.choice(changes)(bodies[-1])
-        if number % 2:
+        if number % 3:
             bodies.sort(key=lambda _: chance.random())
         answers = await asyncio.gather(*(create(aval, party, kind, body) for body in bodies))
         taken = [body for body, answer in zip(bodies, answers, strict=True) if answer.status == 202]
@@ -183,7 +202,8 @@ async def test_the_same_key_with_another_body_is_refused_and_changes_nothing(
         await check_untouched(aval, party, kind, taken[0], changes, chance)
 
     await each(trial, CONFLICTS)
-    assert await count(aval, "select count(*) from aval.operations where integrator_id = $1", party.key) == CONFLICTS
+    requested = "select count(*) from aval.operations where batch_id is null and integrator_id = $1"
+    assert await count(aval, requested, party.key) == CONFLICTS
 
 
 async def check_untouched(
@@ -191,7 +211,8 @@ async def check_untouched(
 ) -> None:
     everything = (
         "select md5(row(o.*, c.*)::text) from aval.operations o"
-        " join aval.challenges c using (integrator_id, operation_id) where o.request_control_key = $1"
+        " join aval.challenges c using (integrator_id, operation_id)"
+        " where o.request_control_key = $1 and o.batch_id is null"
     )
     before = await count(aval, everything, UUID(body["request_control_key"]))
     other = json.loads(json.dumps(body))
@@ -200,6 +221,35 @@ async def check_untouched(
     answer = await create(aval, party, kind, other)
     assert (answer.status, answer.code in CONFLICT) == (409, True), answer
     assert await count(aval, everything, UUID(body["request_control_key"])) == before
+
+
+async def test_a_key_of_an_item_serves_one_transfer(aval: RunningAval, chance: random.Random) -> None:
+    """Singles and batches ask for the same key at once: one is stored whole, of the others nothing."""
+    party = await make_party(aval.db, **SETTINGS)
+
+    async def trial(number: int) -> None:
+        kind = list(ITEMS)[number % 2]
+        single = kind.removesuffix("_batch")
+        shared = [item_body(party, kind, transaction_amount=1) for _ in range(2)]
+        alone = [(single, item | {"tfa_info": party.tfa_info}) for item in shared]
+        batches = []
+        for _ in range(RACERS - 2):
+            items = [item_body(party, kind, transaction_amount=1), *shared]
+            chance.shuffle(items)
+            batches.append((kind, request_of(party, kind, **{ITEMS[kind]: items})))
+        calls = [*alone, *batches] if number % 3 else batches
+        chance.shuffle(calls)
+        answers = await asyncio.gather(*(create(aval, party, of, body) for of, body in calls))
+        assert {answer.status for answer in answers} <= {202, 400, 409}, answers
+        assert {answer.code for answer in answers if answer.status != 202} <= CONFLICT | {"PXT000917", "TED000917"}
+        taken = [(of, body) for (of, body), answer in zip(calls, answers, strict=True) if answer.status == 202]
+        batch = [body for of, body in taken if of == kind]
+        assert taken and len(taken) == (1 if batch else len([of for of, _ in taken if of == single])), taken
+        asked = {UUID(item["request_control_key"]) for _, body in calls for item in priced_in(body)}
+        stored = "select count(*) from aval.operations where kind = $1 and request_control_key = any($2)"
+        assert await count(aval, stored, single, list(asked)) == (3 if batch else len(taken)), taken
+
+    await each(trial, ITEM_KEYS)
 
 
 @dataclass(frozen=True)
@@ -302,7 +352,7 @@ async def test_the_same_idempotency_key_repeats_the_same_answer(
     async def trial(number: int) -> None:
         nonlocal lost_after_commit
         name = list(SCENES)[number % len(SCENES)]
-        kind = KINDS[number // len(SCENES) % 2]
+        kind = KINDS[number // len(SCENES) % 4]
         repeated = await SCENES[name](aval, patient if "synchronous" in name else party, kind)
         headers = {"Idempotency-Key": f"{name.replace(' ', '-').replace(',', '')}:{uuid4()}"}
         told = None
@@ -325,7 +375,7 @@ async def test_an_answer_lost_between_database_and_api_is_repeated_too(
     lost = Counter[str]()
     for number in range(SEVERED):
         scene = (wrong_token, right_token, resend, cancel)[number % 4]
-        repeated = await scene(aval, party, KINDS[number // 4 % 2])
+        repeated = await scene(aval, party, KINDS[number // 4 % 4])
         headers = {"Idempotency-Key": str(uuid4())}
         calling = asyncio.create_task(
             aval.call(repeated.method, repeated.path, repeated.body, key=party.api_key, headers=headers)
