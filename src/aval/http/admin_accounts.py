@@ -12,7 +12,7 @@ from aval.domain.money import Brl
 from aval.http.admin_route import ACCOUNT, INTEGRATOR, admin_route
 from aval.http.edge import Answer, Call, Route, json_answer
 from aval.http.fields import author_of, document_of, found, given, key_of, matching, text_of, uuid_of
-from aval.http.paging import PAGING, Listing, listing, page_of
+from aval.http.paging import ORDERED, Listing, listing, page_of
 from aval.http.parts import Parts
 from aval.http.strict_json import decode
 from aval.operations.change_account import change_account
@@ -93,7 +93,7 @@ def routes(app: Parts) -> list[Route]:
             success=200,
             summary="List accounts",
             response=Listing[AccountAnswer],
-            query=PAGING,
+            query=ORDERED,
         ),
         admin_route("GET", ACCOUNT, calls.read, success=200, summary="Read an account", response=AccountAnswer),
         admin_route(
@@ -144,7 +144,7 @@ class Accounts:
         page, integrator_key = page_of(call), key_of(call, "integrator_key")
         async with self._app.db.connection() as connection:
             found(await find_integrator(connection, integrator_key))
-            rows = await list_accounts(connection, integrator_key, offset=page.offset, limit=page.limit)
+            rows = await list_accounts(connection, integrator_key, **page.rows)
         return json_answer(200, listing(page, rows, _account))
 
     async def read(self, call: Call) -> Answer:

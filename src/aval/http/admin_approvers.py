@@ -14,7 +14,7 @@ from aval.http.admin_accounts import account_of
 from aval.http.admin_route import ACCOUNT, INTEGRATOR, admin_route
 from aval.http.edge import Answer, Call, Route, json_answer
 from aval.http.fields import author_of, cpf_of, found, given, key_of, text_of
-from aval.http.paging import PAGING, Listing, listing, page_of
+from aval.http.paging import ORDERED, Listing, listing, page_of
 from aval.http.parts import Parts
 from aval.http.strict_json import ABSENT, decode, optional_amount_of
 from aval.operations.change_approver import change_approver
@@ -120,7 +120,7 @@ def routes(app: Parts) -> list[Route]:
             success=200,
             summary="List approvers",
             response=Listing[ApproverAnswer],
-            query=PAGING,
+            query=ORDERED,
         ),
         admin_route("GET", APPROVER, calls.read, success=200, summary="Read an approver", response=ApproverAnswer),
         admin_route(
@@ -156,7 +156,7 @@ def _contact_routes(calls: "Contacts") -> list[Route]:
             success=200,
             summary="List contacts",
             response=Listing[ContactAnswer],
-            query=PAGING,
+            query=ORDERED,
         ),
         admin_route("DELETE", CONTACTS + "/{contact_key}", calls.remove, success=204, summary="Remove a contact"),
     ]
@@ -182,7 +182,7 @@ def _power_routes(calls: "Powers") -> list[Route]:
             success=200,
             summary="List who has powers on an account",
             response=Listing[PowersAnswer],
-            query=PAGING,
+            query=ORDERED,
         ),
     ]
 
@@ -212,7 +212,7 @@ class Approvers:
         page, integrator_key = page_of(call), key_of(call, "integrator_key")
         async with self._app.db.connection() as connection:
             found(await find_integrator(connection, integrator_key))
-            rows = await list_approvers(connection, integrator_key, offset=page.offset, limit=page.limit)
+            rows = await list_approvers(connection, integrator_key, **page.rows)
         return json_answer(200, listing(page, rows, _approver))
 
     async def read(self, call: Call) -> Answer:
@@ -268,7 +268,7 @@ class Contacts:
         integrator_key, approver_key = key_of(call, "integrator_key"), key_of(call, "approver_key")
         async with self._app.db.connection() as connection:
             found(await find_approver(connection, integrator_key, approver_key))
-            rows = await list_contacts(connection, integrator_key, approver_key, offset=page.offset, limit=page.limit)
+            rows = await list_contacts(connection, integrator_key, approver_key, **page.rows)
         return json_answer(200, listing(page, rows, _contact))
 
     async def remove(self, call: Call) -> Answer:
@@ -321,9 +321,7 @@ class Powers:
         """GET A/approvers."""
         page, account = page_of(call), await account_of(self._app, call)
         async with self._app.db.connection() as connection:
-            rows = await list_grants(
-                connection, key_of(call, "integrator_key"), account.key, offset=page.offset, limit=page.limit
-            )
+            rows = await list_grants(connection, key_of(call, "integrator_key"), account.key, **page.rows)
         return json_answer(200, listing(page, rows, _powers))
 
 

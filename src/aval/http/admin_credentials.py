@@ -13,7 +13,7 @@ from aval.domain.errors import schema_refusal
 from aval.http.admin_route import INTEGRATOR, admin_route
 from aval.http.edge import Answer, Call, Route, json_answer
 from aval.http.fields import author_of, found, key_of
-from aval.http.paging import PAGING, Listing, listing, page_of
+from aval.http.paging import ORDERED, Listing, listing, page_of
 from aval.http.parts import Parts
 from aval.http.strict_json import decode
 from aval.operations.create_credential import create_credential
@@ -70,7 +70,7 @@ def routes(app: Parts) -> list[Route]:
             success=200,
             summary="List credentials",
             response=Listing[CredentialAnswer],
-            query=PAGING,
+            query=ORDERED,
         ),
         admin_route(
             "DELETE", CREDENTIALS + "/{credential_key}", calls.revoke, success=204, summary="Revoke a credential"
@@ -103,7 +103,7 @@ class Credentials:
         page, integrator_key = page_of(call), key_of(call, "integrator_key")
         async with self._app.db.connection() as connection:
             found(await find_integrator(connection, integrator_key))
-            rows = await list_credentials(connection, integrator_key, offset=page.offset, limit=page.limit)
+            rows = await list_credentials(connection, integrator_key, **page.rows)
         return json_answer(200, listing(page, rows, _credential))
 
     async def revoke(self, call: Call) -> Answer:

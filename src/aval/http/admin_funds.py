@@ -12,7 +12,7 @@ from aval.http.admin_integrators import FeesAnswer, FeesBody, fees_of
 from aval.http.admin_route import ACCOUNT, admin_route
 from aval.http.edge import Answer, Call, Route, json_answer
 from aval.http.fields import author_of, key_of, text_of, uuid_of
-from aval.http.paging import PAGING, Listing, listing, page_of
+from aval.http.paging import ORDERED, Listing, listing, page_of
 from aval.http.parts import Parts
 from aval.http.strict_json import ABSENT, amount_of, decode, optional_amount_of
 from aval.operations.post_entry import EntryRequest, post_entry
@@ -96,7 +96,7 @@ def _entry_routes(money: "AccountMoney") -> list[Route]:
             success=200,
             summary="List the entries of an account",
             response=Listing[EntryAnswer],
-            query=PAGING,
+            query=ORDERED,
         ),
     ]
 
@@ -156,9 +156,7 @@ class AccountMoney:
         """GET A/entries."""
         page, account = page_of(call), await account_of(self._app, call)
         async with self._app.db.connection() as connection:
-            rows = await list_entries(
-                connection, key_of(call, "integrator_key"), account.key, offset=page.offset, limit=page.limit
-            )
+            rows = await list_entries(connection, key_of(call, "integrator_key"), account.key, **page.rows)
         return json_answer(200, listing(page, rows, _entry))
 
     async def set_fees(self, call: Call) -> Answer:

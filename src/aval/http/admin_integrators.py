@@ -15,7 +15,7 @@ from aval.domain.money import Brl
 from aval.http.admin_route import INTEGRATOR, INTEGRATORS, admin_route
 from aval.http.edge import Answer, Call, Route, json_answer
 from aval.http.fields import author_of, found, given, ispb_of, key_of, matching, text_of
-from aval.http.paging import PAGING, Listing, listing, page_of
+from aval.http.paging import ORDERED, Listing, listing, page_of
 from aval.http.parts import Parts
 from aval.http.strict_json import ABSENT, decode, optional_amount_of
 from aval.operations.change_integrator import change_integrator
@@ -135,7 +135,7 @@ def routes(app: Parts) -> list[Route]:
             success=200,
             summary="List integrators",
             response=Listing[IntegratorAnswer],
-            query=PAGING,
+            query=ORDERED,
         ),
         admin_route(
             "GET", INTEGRATOR, calls.read, success=200, summary="Read an integrator", response=IntegratorAnswer
@@ -191,7 +191,7 @@ class Integrators:
         """GET /admin/integrators."""
         page = page_of(call)
         async with self._app.db.connection() as connection:
-            rows = await list_integrators(connection, offset=page.offset, limit=page.limit)
+            rows = await list_integrators(connection, **page.rows)
         return json_answer(200, listing(page, rows, _integrator))
 
     async def read(self, call: Call) -> Answer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -12,6 +12,7 @@ PAGE_SIZE_MAX = 30  # spec transfers.md §2.4
 
 PAGE = QueryParameter("page", "page")
 PAGING = (PAGE, QueryParameter("page_size", "page_size"))
+ORDERED = (*PAGING, QueryParameter("order_by", "choice", ("asc", "desc")))
 
 Row = TypeVar("Row")
 Body = TypeVar("Body")
@@ -38,6 +39,12 @@ class Page:
 
     number: int
     size: int
+    is_newest_first: bool = False
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """Which rows, as the lists of storage take it."""
+        return {"offset": self.offset, "limit": self.limit, "is_newest_first": self.is_newest_first}
 
     @property
     def offset(self) -> int:
@@ -52,7 +59,8 @@ class Page:
 
 def page_of(call: Call, *, size: int = PAGE_SIZE_MAX) -> Page:
     """Read the page a call asks for; the edge has checked both numbers."""
-    return Page(int(call.query.get("page", 1)), int(call.query.get("page_size", size)))
+    query = call.query
+    return Page(int(query.get("page", 1)), int(query.get("page_size", size)), query.get("order_by") == "desc")
 
 
 def listing(page: Page, rows: Sequence[Row], body_of: Callable[[Row], Body]) -> Listing[Body]:

@@ -12,7 +12,7 @@ from aval.domain.calendar import wire_datetime
 from aval.domain.errors import schema_refusal
 from aval.http.edge import Answer, Call, QueryParameter, Route, json_answer
 from aval.http.fields import author_of, given, key_of
-from aval.http.paging import PAGE, PAGING, Listing, Page, listing, page_of
+from aval.http.paging import ORDERED, PAGE, Listing, Page, listing, page_of
 from aval.http.parts import Parts
 from aval.http.strict_json import decode
 from aval.operations.change_webhook_endpoint import change_webhook_endpoint
@@ -122,7 +122,7 @@ def routes(app: Parts) -> list[Route]:
     unknown = ("qit.not_found",)
     made: dict[str, Any] = {"request": EndpointBody, "response": EndpointMade, "refusals": ("qit.conflict",)}
     changed: dict[str, Any] = {"request": EndpointChange, "response": EndpointAnswer, "refusals": unknown}
-    listed: dict[str, Any] = {"response": Listing[EndpointAnswer], "query": PAGING}
+    listed: dict[str, Any] = {"response": Listing[EndpointAnswer], "query": ORDERED}
     event_query = (
         QueryParameter("event_type", "choice", EVENT_TYPES),
         QueryParameter("callback_status", "choice", get_args(CallbackStatus)),
@@ -191,7 +191,7 @@ class Endpoints:
         """GET /webhook_endpoints."""
         page = page_of(call)
         async with self._app.db.connection() as connection:
-            rows = await list_endpoints(connection, call.caller.integrator.key, offset=page.offset, limit=page.limit)
+            rows = await list_endpoints(connection, call.caller.integrator.key, **page.rows)
         return json_answer(200, listing(page, rows, _endpoint))
 
     async def change(self, call: Call) -> Answer:

@@ -69,7 +69,12 @@ async def post_entry(
                 integrator_key=integrator_key,
                 key=entry.key,
                 at=now,
-                details={"account": request.account_key, request.entry_type: request.amount.wire()},
+                details={
+                    "account": request.account_key,
+                    request.entry_type: request.amount.wire(),
+                    "before": {"balance": account.balance.wire()},
+                    "after": {"balance": balance.wire()},
+                },
             )
     except UniqueViolation:  # the same key at the same moment on another account
         raise Refusal("qit.conflict") from None

@@ -9,7 +9,7 @@ from aval.domain.keyring import Keyring
 from aval.domain.masks import masked_destination
 from aval.operations.fresh import new_key, sealed
 from aval.operations.record_act import Author, record_act
-from aval.operations.remove_contact import end_contact
+from aval.operations.remove_contact import audited, end_contact
 from aval.storage.approvers import lock_approver
 from aval.storage.clock import read_clock
 from aval.storage.contacts import Contact, had_contact, insert_contact, list_contacts
@@ -56,7 +56,7 @@ async def register_contact(
             integrator_key=integrator_key,
             key=contact.key,
             at=now,
-            details={"approver": approver_key, "type": contact_type, "destination": contact.masked_destination},
+            details={"approver": approver_key, "after": audited(contact)},
         )
     return contact
 

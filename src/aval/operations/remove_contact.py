@@ -3,6 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
+from aval.domain.calendar import wire_datetime
 from aval.domain.errors import Refusal
 from aval.operations.fresh import new_key
 from aval.operations.record_act import Author, record_act
@@ -28,6 +29,15 @@ async def remove_contact(
         await end_contact(connection, integrator_key, contact, author=author, at=await read_clock(connection))
 
 
+def audited(contact: Contact) -> dict[str, str]:
+    """Turn a contact into what its audit row holds: the destination masked."""
+    return {
+        "type": contact.contact_type,
+        "destination": contact.masked_destination,
+        "usable_at": wire_datetime(contact.usable_at),
+    }
+
+
 async def end_contact(
     connection: Connection, integrator_key: UUID, contact: Contact, *, author: Author, at: datetime
 ) -> None:
@@ -49,5 +59,5 @@ async def end_contact(
         integrator_key=integrator_key,
         key=contact.key,
         at=at,
-        details={"approver": contact.approver_key, "type": contact.contact_type},
+        details={"approver": contact.approver_key, "before": audited(contact)},
     )

@@ -13,8 +13,15 @@ async def revoke_credential(db: Database, *, integrator_key: UUID, credential_ke
     """End a credential: the next request with it is refused."""
     async with db.transaction() as connection:
         now = await read_clock(connection)
-        if not await revoke(connection, integrator_key, credential_key, now):
+        credential = await revoke(connection, integrator_key, credential_key, now)
+        if credential is None:
             raise Refusal("qit.not_found")
         await record_act(
-            connection, author, "credential.revoked", integrator_key=integrator_key, key=credential_key, at=now
+            connection,
+            author,
+            "credential.revoked",
+            integrator_key=integrator_key,
+            key=credential_key,
+            at=now,
+            details={"before": {"type": credential.type, "scopes": credential.scopes}},
         )

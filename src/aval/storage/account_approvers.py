@@ -60,12 +60,19 @@ async def find_grant(
 
 
 async def list_grants(
-    connection: Connection, integrator_key: UUID, account_key: UUID, *, offset: int, limit: int
+    connection: Connection,
+    integrator_key: UUID,
+    account_key: UUID,
+    *,
+    offset: int,
+    limit: int,
+    is_newest_first: bool = False,
 ) -> list[Grant]:
     """Read who has powers on an account, in the order they were first given."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
         "select * from account_approvers where integrator_id = $1 and account_id = $2"
-        " order by created_at, approver_id offset $3 limit $4",
+        f" order by created_at {order}, approver_id {order} offset $3 limit $4",
         integrator_key,
         account_key,
         offset,

@@ -134,10 +134,14 @@ async def find_account(connection: Connection, integrator_key: UUID, account_key
     return None if row is None else _account(row)
 
 
-async def list_accounts(connection: Connection, integrator_key: UUID, *, offset: int, limit: int) -> list[Account]:
-    """Read the accounts of an integrator, oldest first."""
+async def list_accounts(
+    connection: Connection, integrator_key: UUID, *, offset: int, limit: int, is_newest_first: bool = False
+) -> list[Account]:
+    """Read the accounts of an integrator, oldest first unless told otherwise."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
-        "select * from accounts where integrator_id = $1 order by created_at, account_id offset $2 limit $3",
+        "select * from accounts where integrator_id = $1"
+        f" order by created_at {order}, account_id {order} offset $2 limit $3",
         integrator_key,
         offset,
         limit,

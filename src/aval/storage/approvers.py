@@ -88,11 +88,14 @@ async def find_approver(connection: Connection, integrator_key: UUID, approver_k
     return None if row is None else Approver(**row)
 
 
-async def list_approvers(connection: Connection, integrator_key: UUID, *, offset: int, limit: int) -> list[Approver]:
-    """Read the approvers of an integrator, oldest first."""
+async def list_approvers(
+    connection: Connection, integrator_key: UUID, *, offset: int, limit: int, is_newest_first: bool = False
+) -> list[Approver]:
+    """Read the approvers of an integrator, oldest first unless told otherwise."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
         f"select {_COLUMNS} from approvers where integrator_id = $1"  # noqa: S608
-        " order by created_at, approver_id offset $2 limit $3",
+        f" order by created_at {order}, approver_id {order} offset $2 limit $3",
         integrator_key,
         offset,
         limit,

@@ -59,12 +59,19 @@ async def remove(connection: Connection, integrator_key: UUID, contact_key: UUID
 
 
 async def list_contacts(
-    connection: Connection, integrator_key: UUID, approver_key: UUID, *, offset: int = 0, limit: int = 2
+    connection: Connection,
+    integrator_key: UUID,
+    approver_key: UUID,
+    *,
+    offset: int = 0,
+    limit: int = 2,
+    is_newest_first: bool = False,
 ) -> list[Contact]:
     """Read the current contacts of an approver, at most one of each type."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
         f"select {_COLUMNS} from contacts where integrator_id = $1 and approver_id = $2"  # noqa: S608
-        " and removed_at is null order by created_at, contact_id offset $3 limit $4",
+        f" and removed_at is null order by created_at {order}, contact_id {order} offset $3 limit $4",
         integrator_key,
         approver_key,
         offset,

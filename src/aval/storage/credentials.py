@@ -97,24 +97,27 @@ async def count_active_credentials(connection: Connection, integrator_key: UUID,
     return count
 
 
-async def revoke(connection: Connection, integrator_key: UUID, credential_key: UUID, at: datetime) -> bool:
-    """End a credential; false if there is no active one of this key."""
-    tag = await connection.execute(
-        "update credentials set revoked_at = $3 where integrator_id = $1 and credential_id = $2 and revoked_at is null",
+async def revoke(connection: Connection, integrator_key: UUID, credential_key: UUID, at: datetime) -> Credential | None:
+    """End a credential and tell what it was; None if there is no active one of this key."""
+    row = await connection.fetchrow(
+        "update credentials set revoked_at = $3 where integrator_id = $1 and credential_id = $2 and revoked_at is null"
+        " returning credential_id as key, credential_type as type, scopes, api_client_key, created_at, revoked_at",
         integrator_key,
         credential_key,
         at,
     )
-    return tag == "UPDATE 1"
+    return None if row is None else Credential(**row)
 
 
 async def list_credentials(
-    connection: Connection, integrator_key: UUID, *, offset: int, limit: int
+    connection: Connection, integrator_key: UUID, *, offset: int, limit: int, is_newest_first: bool = False
 ) -> list[Credential]:
-    """Read the credentials of a tenant, revoked ones too, oldest first."""
+    """Read the credentials of a tenant, revoked ones too, oldest first unless told otherwise."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
         "select credential_id as key, credential_type as type, scopes, api_client_key, created_at, revoked_at"
-        " from credentials where integrator_id = $1 order by created_at, credential_id offset $2 limit $3",
+        " from credentials where integrator_id = $1"
+        f" order by created_at {order}, credential_id {order} offset $2 limit $3",
         integrator_key,
         offset,
         limit,

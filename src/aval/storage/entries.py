@@ -53,12 +53,19 @@ async def find_entry(connection: Connection, integrator_key: UUID, request_contr
 
 
 async def list_entries(
-    connection: Connection, integrator_key: UUID, account_key: UUID, *, offset: int, limit: int
+    connection: Connection,
+    integrator_key: UUID,
+    account_key: UUID,
+    *,
+    offset: int,
+    limit: int,
+    is_newest_first: bool = False,
 ) -> list[Entry]:
-    """Read the funding entries of an account, oldest first."""
+    """Read the funding entries of an account, oldest first unless told otherwise."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
         "select * from ledger_entries where integrator_id = $1 and account_id = $2 and contra_account = 'funding'"
-        " order by created_at, source_id offset $3 limit $4",
+        f" order by created_at {order}, source_id {order} offset $3 limit $4",
         integrator_key,
         account_key,
         offset,

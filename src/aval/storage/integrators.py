@@ -145,10 +145,15 @@ async def find_integrator(connection: Connection, integrator_key: UUID) -> Store
     return None if row is None else _stored(row)
 
 
-async def list_integrators(connection: Connection, *, offset: int, limit: int) -> list[StoredIntegrator]:
-    """Read tenants, oldest first."""
+async def list_integrators(
+    connection: Connection, *, offset: int, limit: int, is_newest_first: bool = False
+) -> list[StoredIntegrator]:
+    """Read tenants, oldest first unless told otherwise."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
-        "select * from integrators order by created_at, integrator_id offset $1 limit $2", offset, limit
+        f"select * from integrators order by created_at {order}, integrator_id {order} offset $1 limit $2",  # noqa: S608
+        offset,
+        limit,
     )
     return [_stored(row) for row in rows]
 

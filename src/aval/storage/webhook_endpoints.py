@@ -108,12 +108,13 @@ async def count_endpoints(connection: Connection, integrator_key: UUID) -> int:
 
 
 async def list_endpoints(
-    connection: Connection, integrator_key: UUID, *, offset: int, limit: int
+    connection: Connection, integrator_key: UUID, *, offset: int, limit: int, is_newest_first: bool = False
 ) -> list[WebhookEndpoint]:
-    """Read the targets of an integrator, oldest first."""
+    """Read the targets of an integrator, oldest first unless told otherwise."""
+    order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
         f"select {_COLUMNS} from webhook_endpoints where integrator_id = $1 and deleted_at is null"  # noqa: S608
-        " order by created_at, endpoint_id offset $2 limit $3",
+        f" order by created_at {order}, endpoint_id {order} offset $2 limit $3",
         integrator_key,
         offset,
         limit,
