@@ -33,7 +33,7 @@ from tests.factories import Client, KeyringHolder, Party, Reply, SandboxRails, m
 
 OpenAs = Callable[[str], Awaitable[Database]]  # by role
 
-FEATURES = ("pix", "ted", "devices", "batches", "admin", "webhooks", "notifications", "sandbox", "rail")
+FEATURES = "pix ted batches devices device_sessions admin webhooks notifications sandbox rail".split()
 PACE = Pace(batch_size=64, jobs_max=128, poll=timedelta(milliseconds=10))
 RETRY = RetryPolicy(gaps=(timedelta(milliseconds=100),), tries_max=5, lease=timedelta(seconds=30))
 WEBHOOK_GAPS_S = (60, 300, 900, 3_600, 10_800, 21_600, 43_200)

@@ -21,7 +21,6 @@ BUILT = {Kind.PIX_TRANSFER.family, Kind.TED.family, Kind.DEVICE.family}
 NOT_ANSWERED = set(
     """
     PXT000178 PXT000180 TED000101 TED000102
-    OBD000925
     """.split()
 )
 

@@ -19,7 +19,7 @@ from aval.domain.budget import BudgetFigures
 from aval.domain.calendar import DEFAULT_HOLIDAYS
 from aval.domain.principal import AdminActor
 from aval.domain.target import target_problem
-from aval.http import admin, batches, devices, notifications, pix, rail, sandbox, ted, webhooks
+from aval.http import admin, batches, device_sessions, devices, notifications, pix, rail, sandbox, ted, webhooks
 from aval.http.administration import Administration
 from aval.http.app import build_app, build_ops_app
 from aval.http.edge import Route
@@ -164,7 +164,7 @@ async def _target_problem(settings: Settings, url: str) -> str | None:
 
 def features_of(parts: Parts) -> list[list[Route]]:
     """The routes of every feature file."""
-    features = (pix, ted, batches, devices, admin, webhooks, notifications, sandbox, rail)
+    features = (pix, ted, batches, devices, device_sessions, admin, webhooks, notifications, sandbox, rail)
     return [feature.routes(parts) for feature in features]
 
 

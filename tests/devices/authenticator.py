@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from aval.domain.device_proof import DeviceDecision, base64url, device_challenge, registration_message
+from aval.domain.device import DeviceDecision
+from aval.domain.device_proof import base64url, device_challenge, registration_message
 
 RP_ID = "pay.example.com"
 ORIGIN = "https://app.pay.example.com"

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, deriv
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from aval.domain.device_proof import DeviceDecision, base64url, device_challenge, registration_message
+from aval.domain.device import DeviceDecision
+from aval.domain.device_proof import base64url, device_challenge, registration_message
 from aval.domain.transfer import canonical
 
 FILE = Path(__file__).parents[2] / "docs" / "reference" / "device-vectors.json"

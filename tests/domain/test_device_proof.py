@@ -12,9 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, Ellip
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from aval.domain.device import CredentialType, DeviceCredential, RelyingParty
+from aval.domain.device import CredentialType, DeviceCredential, DeviceDecision, RelyingParty
 from aval.domain.device_proof import (
-    DeviceDecision,
     DeviceSignature,
     P256Attestation,
     ProofRefused,

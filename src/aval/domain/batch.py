@@ -68,6 +68,7 @@ class BatchRequest(msgspec.Struct, frozen=True):
     approver_index: bytes = b""
     method: Method = Method.SMS
     refusal: Refusal | None = None
+    session_id: UUID | None = None
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -123,6 +124,7 @@ def asked_of(batch: BatchRequest) -> TransferRequest:
         method=batch.method,
         refusal=batch.refusal,
         largest=largest.amount,
+        session_id=batch.session_id,
     )
 
 

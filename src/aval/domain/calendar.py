@@ -34,6 +34,11 @@ def day_bounds_utc(date_from: date | None, date_to: date | None) -> tuple[dateti
     return start_at, end_at
 
 
+def day_began_at(at: datetime) -> datetime:
+    """Find the midnight in Brasília a moment comes after."""
+    return _utc(at.astimezone(BRASILIA).date(), time(0))
+
+
 def is_ted_open(at: datetime, holidays: frozenset[date]) -> bool:
     """Tell whether a TED may leave: Monday to Friday 07:00 to before 17:00 in Brasília, holidays excepted."""
     local = at.astimezone(BRASILIA)

@@ -47,6 +47,13 @@ class RelyingParty:
     origins: Sequence[str]
 
 
+class DeviceDecision(StrEnum):
+    """What a device may sign about an operation."""
+
+    APPROVE = "approve"
+    DENY = "deny"
+
+
 class DeviceStatus(StrEnum):
     """What a device is, as GET, snapshots and webhooks tell it."""
 
@@ -105,6 +112,32 @@ class DeviceFacts:
         if now >= self.activated_at + self.cooldown:
             return True
         return amount <= YOUNG_OPERATION_MAX and self.approved_today + amount <= YOUNG_DAY_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChoice:
+    """What a request to be approved on a device may count on."""
+
+    is_session_used: bool
+    devices: Sequence[DeviceFacts]
+
+    def serves(self, amount: Brl, now: datetime) -> bool:
+        """Whether the session id is new and a device of the approver counts as active for this amount."""
+        return not self.is_session_used and any(device.counts_for(amount, now) for device in self.devices)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceApproval:
+    """What a device said about an operation, and whether that device still counts."""
+
+    status: SessionStatus
+    device_key: UUID | None = None
+    device: DeviceFacts | None = None
+
+    def counts_for(self, amount: Brl, now: datetime) -> bool:
+        """Whether the operation is approved by a device that is active for it now."""
+        is_signed = self.status is SessionStatus.APPROVED and self.device is not None
+        return is_signed and self.device is not None and self.device.counts_for(amount, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -30,7 +29,7 @@ from webauthn.helpers.structs import (
     RegistrationCredential,
 )
 
-from aval.domain.device import CredentialType, DeviceCredential, RelyingParty
+from aval.domain.device import CredentialType, DeviceCredential, DeviceDecision, RelyingParty
 from aval.domain.transfer import canonical
 
 CONTEXT = "aval-device-v1"
@@ -38,13 +37,6 @@ CREDENTIAL_ID_BYTES_MAX = 1023  # WebAuthn, credential ids
 ATTESTATIONS = ("none", "packed")  # nothing is decided by who made the device (docs/adr/0025)
 
 Proven = TypeVar("Proven")
-
-
-class DeviceDecision(StrEnum):
-    """What a device may sign about an operation."""
-
-    APPROVE = "approve"
-    DENY = "deny"
 
 
 class ProofRefused(Exception):

@@ -14,6 +14,7 @@ import msgspec
 from aval.domain.approval import ApprovalFacts, exceeded_limit, is_approver_allowed, is_outside_ted_hours
 from aval.domain.budget import BudgetFigures, BudgetStop, GuessHistory, digits_stop, guess_stop
 from aval.domain.challenge import DEFAULT_ALPHABETS, TOKEN_LIFETIME, Challenge
+from aval.domain.device import DeviceChoice
 from aval.domain.errors import CATALOGUE, Refusal
 from aval.domain.money import Brl
 from aval.domain.principal import Integrator, Principal
@@ -42,6 +43,7 @@ class TransferRequest(msgspec.Struct, frozen=True):
     method: Method = Method.SMS
     refusal: Refusal | None = None
     largest: Brl | None = None  # of a batch, whose total `amount` is
+    session_id: UUID | None = None  # of the device session, which names it
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -73,6 +75,7 @@ class RequestFacts(msgspec.Struct, frozen=True):
     is_channel_closed: bool
     budget_stop: BudgetStop | None = None
     is_digits_budget_spent: bool = False
+    device: DeviceChoice | None = None  # what is known of the approver's devices, if one is to approve
 
 
 def is_twin(request: TransferRequest, facts: RequestFacts) -> bool:
@@ -117,7 +120,9 @@ def _refuse_approver(request: TransferRequest, facts: RequestFacts) -> None:
     if facts.approver_key is None or not is_approver_allowed(facts.approval, request.kind, request.amount):
         raise Refusal(f"{family}.approver_not_allowed")
     if request.method is Method.DEVICE:
-        raise Refusal(f"{family}.device_not_available")
+        if facts.device is None or not facts.device.serves(request.amount, facts.now):
+            raise Refusal(f"{family}.device_not_available")
+        return
     if facts.contact_key is None or facts.usable_at is None or facts.usable_at > facts.now:
         raise Refusal(f"{family}.contact_not_available")
 

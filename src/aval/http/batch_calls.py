@@ -100,6 +100,7 @@ class BatchCalls(TransferCalls, ABC):
             items=tuple([self._item(call, keyring, item, owners) async for _, item in in_slices(checked)]),
             approver_index=approver.index if approver else b"",
             method=approver.method if approver else Method.SMS,
+            session_id=approver.session_id if approver else None,
             refusal=missing_tfa_info(self.kind) if approver is None else None,
         )
         return await self.requested(call, self.desk.request_batch(request))

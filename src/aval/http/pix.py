@@ -62,6 +62,7 @@ class PixTransfers(TransferCalls):
             **pix_fields(call, body),
             approver_index=approver.index if approver else b"",
             method=approver.method if approver else Method.SMS,
+            session_id=approver.session_id if approver else None,
             refusal=refusal,
         )
         return await self.requested(call, self.desk.request(request))

@@ -1,13 +1,14 @@
 """How often and how much at once a caller may call, counted in this process."""
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from uuid import UUID
 
 from aval.domain.errors import Refusal
 
 CREDENTIALS_WATCHED_MAX = 100_000
+MINUTE_S = 60.0
 
 
 def too_many_requests(reason: str, seconds: float) -> Refusal:
@@ -39,6 +40,26 @@ class RateLimiter:
         self._full_at.move_to_end(credential)
         if len(self._full_at) > CREDENTIALS_WATCHED_MAX:
             self._full_at.popitem(last=False)
+
+
+class SessionRates:
+    """Lets each device session take so many requests a minute, however they are spread over it."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._taken_at: OrderedDict[UUID, deque[float]] = OrderedDict()
+
+    def check(self, session_id: UUID, now: float) -> None:
+        """Count one request at a monotonic time in seconds; raises the refusal if the last minute is full."""
+        taken_at = self._taken_at.setdefault(session_id, deque())
+        self._taken_at.move_to_end(session_id)
+        while taken_at and taken_at[0] <= now - MINUTE_S:
+            taken_at.popleft()
+        if len(taken_at) >= self._per_minute:
+            raise too_many_requests("requests_per_minute", taken_at[0] + MINUTE_S - now)
+        taken_at.append(now)
+        if len(self._taken_at) > CREDENTIALS_WATCHED_MAX:
+            self._taken_at.popitem(last=False)
 
 
 class CallsInProgress:

@@ -49,6 +49,7 @@ class TedTransfers(TransferCalls):
             payee=checked.payee,
             approver_index=approver.index if approver else b"",
             method=approver.method if approver else Method.SMS,
+            session_id=approver.session_id if approver else None,
             refusal=missing_tfa_info(self.kind) if approver is None else None,
         )
         return await self.requested(call, self.desk.request(request))

@@ -111,10 +111,11 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """Who is to approve: the blind index of their CPF, and the method."""
+    """Who is to approve: the blind index of their CPF, the method, and of a device the session it is to open."""
 
     index: bytes
     method: Method
+    session_id: UUID | None = None
 
 
 def read_tfa_info(errors: Errors, info: TfaInfo | None, keyring: Keyring) -> Approver | None:
@@ -124,15 +125,17 @@ def read_tfa_info(errors: Errors, info: TfaInfo | None, keyring: Keyring) -> App
     document = info.approver_document_number.strip(" ")
     if not is_cpf(document):
         errors.add("tfa_info.approver_document_number")
+    session_id = None
     if info.contact_type == "device":
         if info.session_id is None:
             errors.add("tfa_info.session_id", "missing")
         else:
-            info.session_id = str(errors.uuid(info.session_id, "tfa_info.session_id"))
+            session_id = errors.uuid(info.session_id, "tfa_info.session_id")
+            info.session_id = str(session_id)
     elif info.session_id is not None:
         errors.add("tfa_info.session_id", "not_allowed")
     info.approver_document_number = document
-    return Approver(keyring.index_of(f"cpf:{document}"), Method(info.contact_type))
+    return Approver(keyring.index_of(f"cpf:{document}"), Method(info.contact_type), session_id)
 
 
 def read_target(errors: Errors, account: TargetAccount, family: str, types: frozenset[str]) -> dict[str, str]:

@@ -10,14 +10,16 @@ import msgspec
 from aval.domain.approval import ApprovalFacts, rejection_of
 from aval.domain.batch import ItemCounts
 from aval.domain.budget import NO_HISTORY, BudgetFigures, GuessHistory, guess_stop, is_approver_digits_spent
+from aval.domain.calendar import day_began_at
 from aval.domain.challenge import Challenge, Judgement, TokenSource, Verdict, judge
+from aval.domain.device import DeviceApproval, SessionStatus
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring
 from aval.domain.money import Brl
 from aval.domain.principal import PrincipalStale
 from aval.domain.request import budget_refusal
 from aval.domain.token import Token, TokenSeed
-from aval.domain.transfer import Kind, Reason, Status, Transfer, moved_to
+from aval.domain.transfer import Kind, Method, Reason, Status, Transfer, moved_to
 from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key
@@ -37,6 +39,7 @@ from aval.storage.challenges import (
 )
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
+from aval.storage.device_sessions import lock_approvals, void_signatures
 from aval.storage.idempotency import KeptAnswer, keep_answers
 from aval.storage.sums import SpentQuestion, read_spent, spent_question
 from aval.storage.webhook_events import EventRow, append_events
@@ -101,6 +104,7 @@ class _Case:
     before: Challenge
     judgement: Judgement
     decision: Decision | None = None
+    is_signature_void: bool = False  # its device signed, and no longer counts
 
 
 Outcome = Confirmed | Replay
@@ -123,13 +127,17 @@ async def confirm_transfers(
         locked = await lock_operations(connection, [call.operation for call in calls], may_wait=may_wait)
         facts = await read_call_facts(connection, [call.question for call in calls])
         histories = await _histories(connection, calls, locked)
+        approvals = await _approvals(connection, locked, facts)
+        signers: set[UUID] = set()
         results: list[_Case | Outcome | Exception | Postponed] = []
         for call, known in zip(calls, facts, strict=True):
-            found = locked.get(call.operation)
-            if found is None and not may_wait:
+            found, approval = locked.get(call.operation), approvals.get(call.operation)
+            signer = None if approval is None else approval.device_key
+            if not may_wait and (found is None or signer in signers):  # what a device approves today is summed up
                 results.append(ALONE)
-            else:
-                results.append(_judged(call, known, found, keyring, rules.figures, histories))
+                continue
+            signers |= {signer} if signer is not None else set()
+            results.append(_judged(call, known, found, keyring, rules.figures, histories, approval))
         cases = [result for result in results if isinstance(result, _Case)]
         await _decide(connection, cases, rules.holidays)
         await _write(connection, cases)
@@ -147,6 +155,15 @@ async def _histories(
     return await read_guess_histories(connection, asked) if asked else {}
 
 
+async def _approvals(
+    connection: Connection,
+    locked: Mapping[OperationId, tuple[Transfer, Challenge]],
+    facts: Sequence[CallFacts],
+) -> Mapping[OperationId, DeviceApproval]:
+    asked = [key for key, (_, challenge) in locked.items() if challenge.method is Method.DEVICE]
+    return await lock_approvals(connection, asked, day_began_at=day_began_at(facts[0].now)) if asked else {}
+
+
 def _judged(
     call: ConfirmCall,
     facts: CallFacts,
@@ -154,6 +171,7 @@ def _judged(
     keyring: Keyring,
     figures: BudgetFigures,
     histories: Mapping[tuple[UUID, UUID], GuessHistory],
+    approval: DeviceApproval | None,
 ) -> _Case | Outcome | Exception:
     refusal = standing_refusal(call.question, call.kind, facts, found, call.fingerprint)
     if refusal is not None:
@@ -173,11 +191,14 @@ def _judged(
         TokenSource(keyring, seed, integrator.fixed_token),
         is_digits_budget_spent=is_approver_digits_spent(history, figures, facts.now),
         is_budget_spent=stop is not None,
+        is_device_approved=approval is not None and approval.counts_for(transfer.amount, facts.now),
     )
     if judgement.verdict is Verdict.BUDGET_SPENT:
         assert stop is not None
         return budget_refusal(call.kind.family, stop)
-    return _Case(call, facts, transfer, challenge, judgement)
+    is_signed = approval is not None and approval.status is SessionStatus.APPROVED
+    is_signature_void = is_signed and judgement.verdict is Verdict.DEVICE_PENDING
+    return _Case(call, facts, transfer, challenge, judgement, is_signature_void=is_signature_void)
 
 
 def standing_refusal(
@@ -300,6 +321,9 @@ async def _write(connection: Connection, cases: Sequence[_Case]) -> None:
         await promise_items(connection, batches)
     await notify_contacts(connection, [decision for decision in approved if decision.transfer.kind is Kind.DEVICE])
     await append_events(connection, [event_of(decision) for decision in decisions if decision.is_told])
+    voided = [case.call.operation for case in cases if case.is_signature_void]
+    if voided:
+        await void_signatures(connection, voided, cases[0].facts.now)
     await keep_answers(
         connection, [_kept(case) for case in cases if case.call.question.idempotency_key and _keeps(case)]
     )

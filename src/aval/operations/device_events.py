@@ -10,6 +10,7 @@ from aval.operations.fresh import fresh_key
 from aval.storage.webhook_events import EventRow
 
 DEVICE_CHANGED = "aval.device.status_change"
+OPERATION_DENIED = "aval.operation.denied"
 
 
 def device_event_row(

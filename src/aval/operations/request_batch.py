@@ -22,10 +22,12 @@ from aval.domain.principal import PrincipalStale
 from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_challenge, is_twin, refuse
 from aval.domain.template import chosen_template
 from aval.domain.transfer import Transfer
+from aval.operations.device_choices import open_sessions
 from aval.operations.fresh import fresh_key
 from aval.operations.request_transfer import TRIES_MAX, Requested, Rules, is_off, read_facts
 from aval.storage.batches import UsedIdentities, insert_batch, read_used_identities
 from aval.storage.database import Connection, Database, Deadlock, LockNotWon
+from aval.storage.devices import SessionTaken
 from aval.storage.message_counts import lock_approvers
 from aval.storage.requests import read_operation
 
@@ -53,7 +55,11 @@ async def request_batch(db: Database, *, request: BatchRequest, keyring: Keyring
     for _ in range(TRIES_MAX):
         try:
             return await _requested(db, request, kid, rules)
-        except (_Collided, Deadlock):  # two batches that share items under other keys may wait for each other
+        except (
+            _Collided,
+            SessionTaken,
+            Deadlock,
+        ):
             continue
     raise LockNotWon
 
@@ -139,4 +145,5 @@ async def _stored(
     )
     if not is_stored:
         raise _Collided
+    await open_sessions(connection, [(known.asked, batch)])
     return Requested(batch, challenge)

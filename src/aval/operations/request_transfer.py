@@ -17,10 +17,12 @@ from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_cha
 from aval.domain.template import chosen_template
 from aval.domain.transfer import Method, Transfer, details_digest_of
 from aval.operations.coalesce import ALONE, Postponed
+from aval.operations.device_choices import open_sessions, opens_sessions, with_devices
 from aval.operations.fresh import fresh_key
 from aval.operations.guard_approvers import Guard, guard_approvers
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
+from aval.storage.devices import SessionTaken
 from aval.storage.message_counts import ApproverId, read_message_histories
 from aval.storage.requests import insert_transfers, read_operation, read_request_facts
 from aval.storage.sums import read_spent, spent_question
@@ -71,12 +73,16 @@ async def request_transfers(
             _judged(request, known, kid, rules) for request, known in zip(requests, facts, strict=True)
         ]
         guarded = _guarded(requests, judged)
-        async with db.transaction() if guarded else db.connection() as connection:
-            if guarded:
-                guard = await guard_approvers(connection, guarded.values(), rules.figures, may_wait=may_wait)
-                for place, approver in guarded.items():
-                    judged[place] = _judged_again(requests[place], facts[place], kid, rules, guard, approver)
-            answers = await _stored(connection, judged, requests)
+        has_steps = guarded or opens_sessions(requests)
+        try:
+            async with db.transaction() if has_steps else db.connection() as connection:
+                if guarded:
+                    guard = await guard_approvers(connection, guarded.values(), rules.figures, may_wait=may_wait)
+                    for place, approver in guarded.items():
+                        judged[place] = _judged_again(requests[place], facts[place], kid, rules, guard, approver)
+                answers = await _stored(connection, judged, requests)
+        except SessionTaken:  # by a neighbour of the batch or meanwhile: nothing of it was kept
+            answers = [ALONE] * len(requests)
         if not may_wait or ALONE not in answers:
             break
     return answers
@@ -94,6 +100,7 @@ async def read_facts(connection: Connection, requests: Sequence[TransferRequest]
         spent = await read_spent(connection, list(questions.values()), facts[0].now)
         for place, question in questions.items():
             facts[place] = replace(facts[place], approval=replace(facts[place].approval, spent=spent[question]))
+    facts = await with_devices(connection, requests, facts)
     return await _with_budgets(connection, requests, facts, rules.figures)
 
 
@@ -202,6 +209,12 @@ async def _stored(
         if isinstance(draft, Requested)
     ]
     made = await insert_transfers(connection, drafts) if drafts else frozenset()
+    stored = [
+        (request, draft.transfer)
+        for request, draft in zip(requests, judged, strict=True)
+        if isinstance(draft, Requested) and draft.transfer.key in made
+    ]
+    await open_sessions(connection, stored)
     answers: list[Requested | Exception | Postponed] = []
     for request, result in zip(requests, judged, strict=True):
         if isinstance(result, UUID):

@@ -54,7 +54,14 @@ async def list_messages(
 async def shift_challenge(
     connection: Connection, integrator_key: UUID, operation_key: UUID, earlier_by: timedelta
 ) -> None:
-    """Move every time of a challenge into the past; the caller holds its lock."""
+    """Move every time of a challenge into the past, the nonce of its device session too; the caller holds its lock."""
+    await connection.execute(
+        "update device_sessions set nonce_expires_at = nonce_expires_at - $3::interval"
+        " where integrator_id = $1 and operation_id = $2 and nonce is not null",
+        integrator_key,
+        operation_key,
+        earlier_by,
+    )
     await connection.execute(
         "update challenges set issued_at = issued_at - $3::interval, expires_at = expires_at - $3::interval,"
         " can_resend_at = can_resend_at - $3::interval, approval_deadline = approval_deadline - $3::interval"
