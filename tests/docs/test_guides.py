@@ -86,3 +86,10 @@ def test_the_guide_leads_to_a_sent_pix_and_a_verified_webhook(checkout: Path, en
     assert '"code":"PXT000173"' in told
     assert "\nbaas.pix_transfer.outgoing_pix " in told and "'pix_transfer_status': 'sent'" in told
     assert '"balance":999797.99' in told
+
+
+def test_the_guide_to_batches_settles_one_and_refunds_one(checkout: Path, environ: dict[str, str]) -> None:
+    told = run_page("docs/guides/batches.md", checkout, environ)
+    assert '"ted_batch_status":"approved"' in told
+    assert '"items_pending":0,"items_sent":1,"items_rejected":1' in told
+    assert '"balance":998500' in told
