@@ -176,8 +176,11 @@ def test_people_see_a_table_and_programs_all_of_it(command: Command, integrator:
 def test_a_file_or_an_integrator_that_is_none_is_a_sentence(command: Command, integrator: str, tmp_path: Path):
     nobody = "7e2a4c19-53b6-4f0d-8a7c-91d0e5b3f264"
     missing = command("admin", "import", "accounts", str(tmp_path / "none.csv"), "--integrator", integrator)
-    assert (missing.exit_code, "FILE must be a file" in missing.stderr) == (2, True)
     file = tmp_path / "file.csv"
+    file.write_text("nonsense")
+    nonsense = command("admin", "import", "accounts", str(file), "--integrator", integrator)
+    assert nonsense.exit_code == 2 and "Nothing was imported: mend the lines above.\n" in nonsense.stderr
+    assert (missing.exit_code, "FILE must be a file" in missing.stderr) == (2, True)
     file.write_text(TWO)
     unknown = command("admin", "import", "accounts", str(file), "--integrator", nobody)
     assert (unknown.exit_code, "Nothing was found" in unknown.stderr) == (2, True)

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from aval.storage.database import DatabaseUnavailable, LockNotWon
 from aval.storage.keys_file import KeysFile
 from tests.cli.conftest import Command
 
@@ -221,8 +222,8 @@ def test_the_audit_names_who_holds_the_admin_key(
     assert command("admin", "key", "revoke", "ana").exit_code == 0
     refused = command("admin", *new)
     assert refused.exit_code == 2 and "AVAL_ADMIN_KEY must be an active admin key" in refused.stderr
-    acts = rows(dsn, "select actor from audit where action = 'integrator.created' order by at")
-    assert [actor for (actor,) in acts] == ["admin:command-line", "admin:ana"]
+    acts = rows(dsn, "select actor from audit order by at")
+    assert [actor for (actor,) in acts] == ["admin:command-line", "admin:command-line", "admin:ana", "admin:ana"]
 
 
 def test_a_database_that_is_away_is_a_sentence(command: Command, keys: KeysFile, monkeypatch: pytest.MonkeyPatch):
@@ -235,3 +236,22 @@ def test_a_database_that_is_away_is_a_sentence(command: Command, keys: KeysFile,
 def test_without_keys_nothing_is_tried(command: Command):
     refused = command("admin", "integrators", "list")
     assert refused.exit_code == 2 and "aval admin keyring create" in refused.stderr
+
+
+FAILURES = [
+    (DatabaseUnavailable(), "did not answer in time"),
+    (LockNotWon(), "did not answer in time"),
+    (RuntimeError(), "Something went wrong inside Aval"),
+]
+
+
+@pytest.mark.parametrize(("error", "sentence"), FAILURES, ids=lambda value: type(value).__name__)
+def test_a_failure_on_the_way_is_a_sentence_and_exit_code_1(
+    command: Command, integrator: str, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+):
+    async def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("aval.http.admin_accounts.list_accounts", fails)
+    ended = command("admin", "accounts", "list", "--integrator", integrator, "--json")
+    assert (ended.exit_code, ended.stdout) == (1, "") and sentence in ended.stderr

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from aval.cli.admin_desk import actor_of, author_named
 from aval.cli.deployment import CommandTree, Deployment, OpenDeployment
 from aval.cli.refusal import CommandRefused
 from aval.domain.errors import Refusal
@@ -72,7 +73,8 @@ async def _create(deployment: Deployment, name: str, scopes: Sequence[str]) -> s
     keyring = deployment.keyring()
     async with deployment.database() as db:
         try:
-            _, secret = await create_admin_key(db, name=name, scopes=scopes, keyring=keyring, author=command_author())
+            author = author_named(await actor_of(deployment, db))
+            _, secret = await create_admin_key(db, name=name, scopes=scopes, keyring=keyring, author=author)
         except Refusal:
             raise CommandRefused("NAME must be new: an active admin key has it. Revoke that one first.") from None
     return secret
@@ -86,7 +88,7 @@ async def _list(deployment: Deployment) -> list[AdminKey]:
 async def _revoke(deployment: Deployment, name: str) -> None:
     async with deployment.database() as db:
         try:
-            await revoke_admin_key(db, name=name, author=command_author())
+            await revoke_admin_key(db, name=name, author=author_named(await actor_of(deployment, db)))
         except Refusal:
             raise CommandRefused("NAME must be the one of an active admin key; see `aval admin key list`.") from None
 

@@ -119,9 +119,14 @@ class AdminDesk:
         deployment.keyring()  # its faults have sentences of their own
         async with deployment.dsn(tell) as dsn, opened(dsn, "aval_app_api") as db:
             actor = await actor_of(deployment, db)
-            author = Author(f"admin:{actor.name}", str(uuid4()))
+            author = author_named(actor)
             async with deployment.administer(dsn, actor, author.correlation_id) as administer:
                 yield AdminSession(deployment, db, author, administer, conflict)
+
+
+def author_named(actor: AdminActor) -> Author:
+    """The same person as the audit names them, in a call of their own."""
+    return Author(f"admin:{actor.name}", str(uuid4()))
 
 
 async def actor_of(deployment: Deployment, db: Database) -> AdminActor:

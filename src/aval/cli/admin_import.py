@@ -47,6 +47,7 @@ class ImportReport:
     imported: int = 0
     dry_run: bool = False
     is_refused: bool = False
+    is_complete: bool = True
     bad: list[Fault] = field(default_factory=list)
 
     @property
@@ -121,6 +122,7 @@ async def _import(
     work = await plan(session, key, content)
     report.new, report.unchanged = len(work.steps), work.unchanged
     report.bad = sorted(work.faults, key=lambda fault: (fault.line, fault.column))
+    report.is_complete = work.is_complete
     report.is_refused = bool(report.bad) and not (is_skipping and work.is_complete)
     if not (report.is_refused or report.dry_run):
         await _perform(work.steps, report)
@@ -200,7 +202,8 @@ def _show(report: ImportReport, is_json: bool) -> None:
         show_one(msgspec.json.encode(counts), is_json=False)
     if report.is_refused:
         if not report.dry_run:
-            tell("Nothing was imported: mend the lines above, or leave them out with --skip-bad.")
+            way_out = ", or leave them out with --skip-bad" if report.is_complete else ""
+            tell(f"Nothing was imported: mend the lines above{way_out}.")
         raise typer.Exit(EXIT_REFUSED)
     if report.imported < report.new and not report.dry_run:
         raise typer.Exit(EXIT_FAILED)

@@ -66,7 +66,7 @@ def show_done(sentence: str, is_json: bool) -> None:
 def once(what: str) -> None:
     """Remind of a secret that cannot be shown again; on stderr, so that it is no part of the result."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(
-        Text("Note: ", style="yellow").append(f"{what} is shown this once. Aval keeps no copy.", style="default")
+        Text("Note: ", style="yellow").append(f"{what} is shown this once and cannot be read again.", style="default")
     )
 
 
