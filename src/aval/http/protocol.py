@@ -7,7 +7,7 @@ What is within these bounds, or arrives as a whole, is judged by `limits.check_h
 import asyncio
 import json
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -112,8 +112,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in VERSIONS:
             raise UnknownVersion
         super().on_headers_complete()
-        if self.cycle is not None and self.cycle.scope["method"] != "HEAD":
-            self.cycle.scope[DIRECT] = DirectLine(self.cycle)
+        scope: dict[str, Any] = cast(Any, self.cycle.scope)
+        if scope["method"] != "HEAD":
+            scope[DIRECT] = DirectLine(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no valid HTTP (transfers.md §2.1): bare, and the connection ends."""
