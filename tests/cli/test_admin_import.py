@@ -143,6 +143,8 @@ def test_approvers_that_contradict_the_registry_are_bad(imported: Import, fetch)
     unknown = ANA_TOO.replace("0012346", "99")
     found = imported("approvers", APPROVERS + powers + unknown, code=2)["bad"]
     assert [(fault["line"], fault["column"]) for fault in found] == [(2, "powers"), (3, "account_number")]
+    switched = "document_number,name,active\n52998224725,Ana Lima,FALSE\n"
+    assert [fault["column"] for fault in imported("approvers", switched, code=2)["bad"]] == ["active"]
     assert fetch("select count(*) from audit where action like 'contact%'") == [(2,)]
     assert "98765" not in json.dumps(found)
 

@@ -55,6 +55,11 @@ def test_a_bad_cell_is_told_without_its_value(change: dict[str, str], column: st
     assert not any(len(value) > 8 and value in fault.reason for value in change.values())
 
 
+def test_a_person_may_come_without_contacts_and_powers():
+    (ana,), faults = judged(ANA)
+    assert (faults, ana.contacts, ana.grants, ana.active) == ([], {}, [], None)
+
+
 def test_lines_of_one_person_agree():
     same = "which is the same person"
     people, faults = judged(ANA | BANK, ANA | BANK, ANA, ANA | {"name": "Bia", "account_key": KEY, "powers": "ted"})
