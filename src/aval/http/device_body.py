@@ -1,5 +1,6 @@
 """Bodies of device calls: keys and signatures come as base64url (transfers.md §5.1, §5.2)."""
 
+import re
 from typing import Literal
 
 import msgspec
@@ -8,7 +9,7 @@ from aval.domain.device import CredentialType
 from aval.domain.device_proof import DeviceSignature, P256Attestation, WebauthnAttestation, from_base64url
 from aval.http.transfer_body import Errors
 
-NONCE_CHARACTERS_MAX = 128  # what is longer was never told
+NONCE = re.compile(r"[A-Za-z0-9_-]{1,128}")  # of another length it was never told
 Fields = dict[str, bytes]
 
 
@@ -26,7 +27,7 @@ class DeviceTfaInfo(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     contact_type: Literal["sms", "email"]
 
 
-class CredentialBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class DeviceCredentialBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What a device proves: `webauthn` takes the first three, `p256` the last two."""
 
     type: Literal["webauthn", "p256"]
@@ -43,7 +44,7 @@ class DeviceBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True,
     device_key: str
     session_id: str
     device_name: str
-    credential: CredentialBody
+    credential: DeviceCredentialBody
     tfa_info: DeviceTfaInfo | None = None
 
 
@@ -76,7 +77,7 @@ _SIGNED = {
 _PLAIN = {"type", "device_key", "nonce", "reason"}
 
 
-def read_attestation(errors: Errors, body: CredentialBody) -> WebauthnAttestation | P256Attestation:
+def read_attestation(errors: Errors, body: DeviceCredentialBody) -> WebauthnAttestation | P256Attestation:
     """Read the fields of a credential's type; what is wrong is noted."""
     found = _binary(errors, body, _ATTESTED[body.type], place="credential.")
     if body.type == "p256":
@@ -116,6 +117,6 @@ def _binary(errors: Errors, body: msgspec.Struct, names: tuple[str, ...], *, pla
 
 def _bytes(errors: Errors, text: str | None, field: str) -> bytes:
     data = None if text is None else from_base64url(text)
-    if data is None:
+    if not data:
         errors.add(field, "missing" if text is None else "invalid_value")
     return data or b""

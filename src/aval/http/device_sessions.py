@@ -10,7 +10,7 @@ import msgspec
 from aval.domain.calendar import wire_datetime
 from aval.domain.device import DeviceDecision
 from aval.domain.errors import Refusal
-from aval.http.device_body import NONCE_CHARACTERS_MAX, ApproveBody, DenyBody, read_signature, signed_fields
+from aval.http.device_body import NONCE, ApproveBody, DenyBody, read_signature, signed_fields
 from aval.http.edge import Answer, Call, Route, json_answer
 from aval.http.parts import Parts
 from aval.http.rates import SessionRates
@@ -98,8 +98,7 @@ class DeviceSessions:
     async def _sign(self, call: Call, body: ApproveBody, decision: DeviceDecision, reason: str | None) -> Answer:
         errors = Errors()
         device_key = errors.uuid(body.device_key, "device_key")
-        if not 0 < len(body.nonce) <= NONCE_CHARACTERS_MAX:
-            errors.add("nonce")
+        body.nonce = errors.shaped(body.nonce, "nonce", NONCE)
         signature = read_signature(errors, body)
         errors.raise_any()
         owner = await self._owner(call)

@@ -114,7 +114,8 @@ def openapi_document(routes: Sequence[Route]) -> Schema:
 def refusals_of(route: Route) -> Iterator[str]:
     """Names of all errors a route may answer with: its own and the edge's."""
     names = [*_EVERY_ROUTE, *_BY_AUDIENCE[route.audience]]
-    if route.family == "qit" and any(map(is_key, _PARAMETER.findall(route.path))):
+    has_own = any(CATALOGUE[name].http == 404 for name in route.refusals)  # for what its keys do not name
+    if route.family == "qit" and not has_own and any(map(is_key, _PARAMETER.findall(route.path))):
         names.append("qit.not_found")
     if route.family == "ted":
         names.append("ted.invalid_uuid")

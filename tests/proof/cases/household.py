@@ -7,6 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 from aval.operations.fresh import digits, new_cpf, new_phone
+from tests.devices.authenticator import AppKey
+from tests.devices.registering import Enrollment, registered
+from tests.devices.signing import request_by_device
 from tests.factories import Party, make_admin_key, make_approver, make_credential, make_party
 from tests.signing import new_signing_key, pem_of
 from tests.world import ITEMS, World, ted_body
@@ -20,6 +23,7 @@ class Household:
     party: Party
     admin_key: str = field(repr=False)
     keys: dict[str, str]
+    new_device: Enrollment | None = None  # challenged, and not registered yet
 
     def path(self, template: str, **other: str) -> str:
         """The address of a route, with this household's keys where no other is given."""
@@ -47,10 +51,25 @@ async def make_household(world: World, **settings: Any) -> Household:
         "select contact_id from contacts where integrator_id = $1 and contact_type = 'email'", party.key
     )
     keys["contact_key"] = str(contacts[0]["contact_id"])
+    new_device, devices = await _devices(world, party)  # before there is a target, which would hear of them
     endpoint = await world.call("POST", "/webhook_endpoints", {"url": "https://hooks.example.com/"}, key=party.api_key)
     keys["webhook_endpoint_key"] = endpoint.json["webhook_endpoint_key"]
     keys |= await _templates(world, party)
-    return Household(party, admin_key, keys | await _operations(world, party))
+    return Household(party, admin_key, keys | devices | await _operations(world, party), new_device)
+
+
+async def _devices(world: World, party: Party) -> tuple[Enrollment, dict[str, str]]:
+    """An active device that has something to sign, and one that may be registered."""
+    active = await registered(world, party, AppKey())
+    new_device = Enrollment(world, party, AppKey())
+    assert (await new_device.challenge()).status == 201
+    waiting = await request_by_device(active)
+    return new_device, {"device_key": str(active.device_key), "session_id": str(waiting.session_id)}
+
+
+def _registration(home: Household) -> Any:
+    assert home.new_device is not None
+    return home.new_device.body()
 
 
 async def _templates(world: World, party: Party) -> dict[str, str]:
@@ -107,10 +126,16 @@ _I = "/admin/integrators/{integrator_key}"
 _A = _I + "/accounts/{account_key}"
 _PIX = "/account/{account_key}/pix_transfer"
 _TED = "/account/{account_key}/ted"
+_DEVICE = "/account/{account_key}/device"
 _TEMPLATES = "/notification/template_configuration"
 _FEES = {"pix_transfer": 1.5, "ted": 10}
 
 _BATCHES = [f"/account/{{account_key}}/{kind}/{{{kind}_key}}" for kind in ITEMS]
+
+
+def _signed(home: Household) -> Any:
+    """A signature over nothing that was shown."""
+    return {"device_key": home.keys["device_key"], "nonce": "A" * 43, "type": "p256", "signature": "AAAA"}
 
 
 def _batch(kind: str, home: Household) -> Any:
@@ -126,6 +151,14 @@ BODIES: Mapping[str, Callable[[Household], Any]] = {
     f"PUT {_TED}/{{ted_key}}/validate_token": lambda home: {"token": "UUUUUU"},
     f"PATCH {_TED}/{{ted_key}}/resend_token": lambda home: {"contact_type": "email"},
     **{f"POST /account/{{account_key}}/{kind}": partial(_batch, kind) for kind in ITEMS},
+    f"POST {_DEVICE}/challenge": lambda home: {
+        "session_id": str(uuid4()),
+        "approver_document_number": home.party.document_number,
+    },
+    f"POST {_DEVICE}": _registration,
+    f"PUT {_DEVICE}/{{device_key}}/validate": lambda home: {"token": "UUUUUU"},
+    f"PATCH {_DEVICE}/{{device_key}}/resend_token": lambda home: {"contact_type": "email"},
+    **{f"POST /device_sessions/{{session_id}}/{decision}": _signed for decision in ("approve", "deny")},
     **{f"PUT {batch}/validate_token": lambda home: {"token": "UUUUUU"} for batch in _BATCHES},
     **{f"PATCH {batch}/resend_token": lambda home: {"contact_type": "email"} for batch in _BATCHES},
     "POST /admin/integrators": lambda home: {"name": "Loja Nova", "ispb": "12345678", "mode": "sandbox"},
@@ -178,6 +211,7 @@ BODILESS = {
     "POST /webhook_endpoints/{webhook_endpoint_key}/rotate_secret",
     "POST /notification/callback/{callback_key}/resend",
 }
+SESSIONS = "/device_sessions/"  # without a credential: the id and a signature are the proof
 RAIL = "POST /rail/{integrator_key}/callbacks"
 
 
