@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
@@ -46,6 +46,7 @@ DEEDS: dict[str, tuple[int, str, str, list[str]]] = {
     "refused": (1, "pix_transfer", "99", ["rejected"]),
     "returned": (3, "ted", "95", ["sent", "rejected"]),
     "cancelled": (2, "ted", "01", ["cancelled"]),
+    "batch": (1, "pix_transfer_batch", "01", ["sent", "sent", "sent", "approved"]),  # its items, and then itself
 }
 GAPS_S = (60, 300, 900, 3_600, 10_800, 21_600, 43_200)  # transfers.md §7.2
 COMPRESSED_S = 4.0  # what each of these gaps takes here
@@ -135,6 +136,7 @@ class Desk:
 
     def __init__(self, aval: RunningAval, party: Party, receiver: Receiver) -> None:
         self.aval, self.party, self.receiver = aval, party, receiver
+        self.batch_of: dict[str, str] = {}  # by item
 
     async def call(self, method: str, path: str, body: Any = None) -> Reply:
         answer = await self.aval.call(method, path, body, key=self.party.api_key)
@@ -152,17 +154,33 @@ class Desk:
     async def operate(self, deed: str) -> str:
         """Make an operation and end it as told; answers its key."""
         _, kind, centavos, _ = DEEDS[deed]
-        body = self.party.pix(transaction_amount=float(f"1.{centavos}"))
-        if kind == "ted":
-            del body["pix_transfer_type"]
         path = f"/account/{self.party.account.key}/{kind}"
-        key = str((await self.call("POST", path, body)).json[f"{kind}_key"])
+        key = str((await self.call("POST", path, self._body(deed, centavos))).json[f"{kind}_key"])
+        if deed == "batch":
+            items = (await self.call("GET", f"{path}/{key}/pix_transfers")).json["data"]
+            self.batch_of |= {item["pix_transfer_key"]: key for item in items}
         if deed == "cancelled":
             await self.call("PATCH", f"{path}/{key}/cancel")
         else:
             token = (await live_tokens(self.aval.db, [UUID(key)]))[UUID(key)]
             await self.call("PUT", f"{path}/{key}/validate_token", {"token": token.text})
         return key
+
+    def _body(self, deed: str, centavos: str) -> dict[str, Any]:
+        single = self.party.pix(transaction_amount=float(f"1.{centavos}"))
+        if DEEDS[deed][1] == "ted":
+            del single["pix_transfer_type"]
+        if deed != "batch":
+            return single
+        tfa_info = single.pop("tfa_info")
+        items = [{**single, "request_control_key": str(uuid4())} for _ in DEEDS[deed][3][1:]]
+        return {"request_control_key": str(uuid4()), "pix_transfers": items, "tfa_info": tfa_info}
+
+    def place(self, arrival: Arrival) -> tuple[str, int]:
+        """The operation and the sequence of a webhook; items count in their batch."""
+        data, sequence = arrival.told["data"], arrival.told["sequence"]
+        key = data.get("ted_key") or data.get("pix_transfer_batch_key") or data["pix_transfer_key"]
+        return self.batch_of.get(key, key), sequence
 
     async def log(self, **wanted: str) -> list[dict[str, Any]]:
         """The delivery log, all pages."""
@@ -305,7 +323,9 @@ def check_nothing_lost(desk: Desk, done: dict[str, str], endpoints: Sequence[End
         assert arrival.told["event_id"] == arrival.event_id
     assert {event_id for event_id, seen in bodies.items() if len(seen) > 1} == set()
     for endpoint in endpoints:
-        taken = {_place(arrival): _state(arrival) for arrival in desk.receiver.on(endpoint.path) if arrival.is_taken}
+        taken = {
+            desk.place(arrival): _state(arrival) for arrival in desk.receiver.on(endpoint.path) if arrival.is_taken
+        }
         assert taken == earned, endpoint.path
 
 
@@ -313,7 +333,7 @@ def check_order(desk: Desk, done: dict[str, str]) -> None:
     """WH2: sequences of an operation rise by one from 1, and none has two event ids."""
     names: dict[tuple[str, int], set[str]] = defaultdict(set)
     for arrival in desk.receiver.arrivals:
-        names[_place(arrival)].add(arrival.event_id)
+        names[desk.place(arrival)].add(arrival.event_id)
     assert [place for place, ids in names.items() if len(ids) != 1] == []
     assert len({event_id for ids in names.values() for event_id in ids}) == len(names)
     for key in done:
@@ -330,14 +350,9 @@ async def check_log(desk: Desk, events: int) -> None:
     assert await desk.log(callback_status="failed") == []
 
 
-def _place(arrival: Arrival) -> tuple[str, int]:
-    data = arrival.told["data"]
-    return data.get("pix_transfer_key") or data["ted_key"], arrival.told["sequence"]
-
-
 def _state(arrival: Arrival) -> str:
     data = arrival.told["data"]
-    return str(data.get("pix_transfer_status") or data["ted_status"])
+    return str(data.get("pix_transfer_status") or data.get("pix_transfer_batch_status") or data["ted_status"])
 
 
 async def test_retries_come_at_their_gaps_and_then_end(
@@ -383,7 +398,7 @@ async def _gaps_of(desk: Desk, operation_key: str) -> list[float]:
 async def _try_at(desk: Desk, operation_key: str, number: int) -> float:
     async with asyncio.timeout(COMPRESSED_S * 5):
         while True:
-            came = [arrival.at for arrival in desk.receiver.arrivals if _place(arrival)[0] == operation_key]
+            came = [arrival.at for arrival in desk.receiver.arrivals if desk.place(arrival)[0] == operation_key]
             if len(came) > number:
                 return came[number]
             await asyncio.sleep(0.02)
@@ -439,7 +454,7 @@ async def _signers(desk: Desk, endpoint: Endpoint) -> list[int]:
     begun, key = len(desk.receiver.arrivals), await desk.operate("cancelled")
     await until_settled(desk, 1)
     (arrival,) = desk.receiver.arrivals[begun:]
-    assert _place(arrival) == (key, 1)
+    assert desk.place(arrival) == (key, 1)
     assert abs(time.time() - int(arrival.headers["webhook-timestamp"])) < PATIENCE_S
     signing = [number for number, secret in enumerate(endpoint.secrets) if is_verified(secret, arrival)]
     assert len(arrival.headers["webhook-signature"].split(" ")) == len(signing)
