@@ -212,8 +212,10 @@ async def test_without_a_worker_the_wait_ends_in_time(own_stage: Stage):
 
 
 async def test_calls_that_wait_for_the_rail_do_not_count_as_in_progress(own_stage: Stage):
-    party = await own_stage.party(budgets=True, settlement_mode="sync", sync_wait_seconds=3)
+    party = await own_stage.party(budgets=False, settlement_mode="sync", sync_wait_seconds=3)
     keys = await own_stage.requests(party, 20) + await own_stage.requests(party, 20)
+    budgets = "update integrators set budgets = true, version = version + 1 where integrator_id = $1"
+    await own_stage.execute(budgets, party.key)  # from here on calls in progress are counted
     waiting: list[asyncio.Task[Reply]] = []
 
     async def are_approved() -> bool:
