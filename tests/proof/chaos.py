@@ -25,6 +25,7 @@ import aiohttp
 import pytest
 
 from aval.storage.database import Database, PostgresError
+from tests.chaos.batches import Killing, approved_batches, judge_batches, until_final, until_heard
 from tests.chaos.faults import Faults
 from tests.chaos.judgement import (
     BACK_MAX_S,
@@ -54,6 +55,13 @@ KILLS = ["kill api"] * 5 + ["kill worker"] * 6 + ["kill postgres"] * 4
 ROUND = KILLS if SHORT_S else [*KILLS, "stop api", "stop worker", "stop postgres"]
 PAUSE_S = (2.0, 5.0) if IS_NIGHTLY else (0.4, 2.2)
 CALLERS = 16
+# Ten batches of a thousand items whose worker is killed every 2 s; on a pull request fewer items, and kills as often
+# as the worker has begun to work.
+BATCHES, ITEMS = figure(3, 10), figure(200, 1_000)
+LIFE_S = (2.0, 2.0) if IS_NIGHTLY else (0.0, 0.5)
+WORKER_KILLS = figure(2, 5), figure(8, 1_000)  # at least, at most
+BATCHES_MAX_S = 300.0
+BATCH_HOLD_S = 1.0  # a time-out of the core, which then hangs up
 ANSWER_S = 30.0  # from the last fault to the last answer; a synchronous call may wait for its rail
 LEASE_S = 5
 SYNC_MAX_S, ASYNC_MAX_S = 60.0, LEASE_S + 30.0
@@ -64,6 +72,8 @@ SETTINGS = {
     "AVAL_POOL_SIZE": str(POOL_SIZE),
     "AVAL_WEBHOOK_RETRY_SECONDS": "1,1,2,2,5,5,5",
 }
+# So that a thousand items are no affair of one moment.
+BATCH_SETTINGS = SETTINGS | {"AVAL_WORKER_BATCH_SIZE": "32", "AVAL_WORKER_JOBS_MAX": "64"}
 
 
 @dataclass
@@ -91,6 +101,38 @@ async def test_no_attempt_comes_back_and_every_approval_settles_once(
         with capsys.disabled():
             print(figures_of(storm), *storm.violations[:20], sep="\n  ")
         assert storm.violations == []
+
+
+async def test_every_item_settles_once_though_its_worker_is_killed_every_two_seconds(
+    chance: random.Random, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_receiver(chance.getrandbits(32)) as receiver_url:
+        async with (
+            aiohttp.ClientSession() as session,
+            running_deployment(apis=1, workers=1, **BATCH_SETTINGS) as aval,
+            running_integrators(aval, session, receiver_url, chance) as integrators,
+        ):
+            integrator = integrators[1]  # settles later, without budgets
+            await control(session, integrator.core_url, hold_s=BATCH_HOLD_S)
+            await control(session, receiver_url, failing=FAILING_RECEIVER)
+            killing = Killing(aval, aval.workers[0], chance, LIFE_S, most=WORKER_KILLS[1])
+            killer = asyncio.create_task(killing.run())
+            started_at = time.monotonic()
+            try:
+                keys = await approved_batches(aval, integrator, chance, batches=BATCHES, items=ITEMS)
+                await until_final(aval.db, killer, within_s=BATCHES_MAX_S)
+            finally:
+                await killing.end(killer)
+            settled_s = time.monotonic() - started_at
+            await control(session, receiver_url, failing=0.0)
+            await control(session, integrator.core_url, **NO_FAULTS)
+            await until_told(session, integrators)
+            await until_heard(aval.db, within_s=BATCHES_MAX_S)
+            violations = await judge_batches(aval, session, integrator, receiver_url, keys)
+            with capsys.disabled():
+                print(f"  {BATCHES} batches of {ITEMS}, {killing.kills} kills, final after {settled_s:.1f} s")
+                print(*violations[:20], sep="\n  ")
+            assert violations == [] and killing.kills >= WORKER_KILLS[0]
 
 
 async def test_the_schema_refuses_a_second_settlement_job(db: Database) -> None:
