@@ -49,7 +49,8 @@ def _told(contract: Mapping[str, object]) -> str:
             return "no module reaches itself again, imports for type checking included."
         case "protected":
             protected, allowed = _names(contract["protected_modules"]), _names(contract["allowed_importers"])
-            return f"{protected} are imported by {allowed} alone."
+            verb = "is" if protected.count("`") == 2 else "are"
+            return f"{protected} {verb} imported by {allowed} alone."
         case _:
             sources, forbidden = _names(contract["source_modules"]), _names(contract["forbidden_modules"], "or")
             return f"no module of {sources} imports {forbidden}."

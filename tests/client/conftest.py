@@ -66,11 +66,18 @@ class InThread:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.client, name)
+        if name.startswith("each_"):
+            return lambda *args, **kwargs: _each(method, args, kwargs)
 
         async def ask(*args: Any, **kwargs: Any) -> Any:
             return await asyncio.to_thread(method, *args, **kwargs)
 
         return ask
+
+
+async def _each(walk: Any, args: Any, kwargs: Any) -> AsyncIterator[Any]:
+    for row in await asyncio.to_thread(lambda: list(walk(*args, **kwargs))):
+        yield row
 
 
 MakeClient = Callable[..., Any]

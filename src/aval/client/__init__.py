@@ -25,6 +25,8 @@ from aval.client.answers import (
     WebhookSecret,
 )
 from aval.client.async_client import AvalClient
+from aval.client.batch_answers import Batch, BatchDetail, PixBatch, PixBatchDetail, TedBatch, TedBatchDetail
+from aval.client.call import Tried
 from aval.client.credentials import ApiKey, Credential, SigningKey
 from aval.client.errors import (
     AnswerNotUnderstood,
@@ -33,9 +35,11 @@ from aval.client.errors import (
     CallFailed,
     NoAnswer,
     Refused,
+    RefusedItem,
     WebhookNotValid,
+    WrongField,
 )
-from aval.client.requests import Approver, PixKey, PixQrCode, TargetAccount
+from aval.client.requests import Approver, PixItem, PixKey, PixQrCode, TargetAccount, TedItem
 from aval.client.signed_webhook import verify_webhook
 from aval.client.sync_client import SyncAvalClient
 from aval.client.tries import Retry
@@ -50,6 +54,8 @@ __all__ = [
     "ArgumentNotValid",
     "AvalClient",
     "AvalError",
+    "Batch",
+    "BatchDetail",
     "Brl",
     "CallFailed",
     "Callback",
@@ -60,22 +66,31 @@ __all__ = [
     "NoAnswer",
     "Page",
     "Pix",
+    "PixBatch",
+    "PixBatchDetail",
     "PixDetail",
+    "PixItem",
     "PixKey",
     "PixPayee",
     "PixQrCode",
-    "Refused",
     "RefusalReason",
+    "Refused",
+    "RefusedItem",
     "Retry",
     "SigningKey",
     "SyncAvalClient",
     "TargetAccount",
     "Ted",
+    "TedBatch",
+    "TedBatchDetail",
     "TedDetail",
+    "TedItem",
     "TedPayee",
+    "Tried",
     "Webhook",
     "WebhookEndpoint",
     "WebhookNotValid",
     "WebhookSecret",
+    "WrongField",
     "verify_webhook",
 ]

@@ -3,17 +3,20 @@
 import asyncio
 import functools
 import ssl
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import aiohttp
 
 from aval import __version__
-from aval.client import surroundings, transfers
+from aval.client import batches, surroundings, transfers
 from aval.client.address import Address
-from aval.client.call import ANSWER_BYTES_MAX, Call, Lost, Reply, Result
+from aval.client.answers import Page
+from aval.client.call import ANSWER_BYTES_MAX, Call, Lost, Reply, Result, Tried, not_watched
 from aval.client.credentials import Credential
+from aval.client.paging import following
 from aval.client.tries import DEFAULT_RETRY, Retry, Tries, result_of
 
 P = ParamSpec("P")
@@ -46,11 +49,42 @@ class Asked(Generic[P, T]):
         return ask
 
 
+class Walked(Generic[P, T]):
+    """A method of the client: every row of a list, page by page as they are asked for."""
+
+    def __init__(self, make: Callable[P, Call[Page[T]]]) -> None:
+        self.make = make
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Call[Page[T]]]: ...
+
+    @overload
+    def __get__(self, client: "AvalClient", owner: type) -> Callable[P, AsyncIterator[T]]: ...
+
+    def __get__(
+        self, client: "AvalClient | None", owner: type
+    ) -> Callable[P, Call[Page[T]]] | Callable[P, AsyncIterator[T]]:
+        if client is None:
+            return self.make
+        asking = client
+
+        @functools.wraps(self.make)
+        async def walk(*args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+            call: Call[Page[T]] | None = self.make(*args, **kwargs)
+            while call is not None:
+                page = await asking.send(call)
+                for row in page.rows:
+                    yield row
+                call = following(call, page)
+
+        return walk
+
+
 class AvalClient:
     """Calls one Aval as one integrator; keeps its connections, and is closed by `async with` or `close`.
 
     A call is repeated as `retry` says where that is safe. A try takes at most `timeout_s`, which is to be more than
-    the integrator's `sync_wait_seconds`.
+    the integrator's `sync_wait_seconds`. `watch` is told how each try went; it is quick and raises nothing.
     """
 
     def __init__(
@@ -62,10 +96,12 @@ class AvalClient:
         timeout_s: float = 30.0,
         tls: ssl.SSLContext | None = None,
         is_plain_http_allowed: bool = False,
+        watch: Callable[[Tried], None] = not_watched,
     ) -> None:
         self._address = Address.of(base_url, is_plain_http_allowed=is_plain_http_allowed)
         self._credential = credential
         self._retry = retry
+        self._watch = watch
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
@@ -83,6 +119,30 @@ class AvalClient:
     cancel_ted = Asked(transfers.TED.cancel)
     get_ted = Asked(transfers.TED.get)
     list_ted = Asked(transfers.list_ted)
+
+    create_pix_batch = Asked(batches.create_pix_batch)
+    validate_pix_batch = Asked(batches.PIX_BATCH.validate)
+    resend_pix_batch = Asked(batches.PIX_BATCH.resend)
+    cancel_pix_batch = Asked(batches.PIX_BATCH.cancel)
+    get_pix_batch = Asked(batches.PIX_BATCH.get)
+    list_pix_batches = Asked(batches.list_pix_batches)
+    list_pix_batch_items = Asked(batches.list_pix_batch_items)
+
+    create_ted_batch = Asked(batches.create_ted_batch)
+    validate_ted_batch = Asked(batches.TED_BATCH.validate)
+    resend_ted_batch = Asked(batches.TED_BATCH.resend)
+    cancel_ted_batch = Asked(batches.TED_BATCH.cancel)
+    get_ted_batch = Asked(batches.TED_BATCH.get)
+    list_ted_batches = Asked(batches.list_ted_batches)
+    list_ted_batch_items = Asked(batches.list_ted_batch_items)
+
+    each_pix = Walked(transfers.list_pix)
+    each_ted = Walked(transfers.list_ted)
+    each_pix_batch = Walked(batches.list_pix_batches)
+    each_ted_batch = Walked(batches.list_ted_batches)
+    each_pix_batch_item = Walked(batches.list_pix_batch_items)
+    each_ted_batch_item = Walked(batches.list_ted_batch_items)
+    each_event = Walked(surroundings.list_events)
 
     get_account = Asked(surroundings.get_account)
     create_webhook_endpoint = Asked(surroundings.create_webhook_endpoint)
@@ -118,7 +178,9 @@ class AvalClient:
         """Make a logical call, in as many tries as it needs; raises AvalError."""
         tries = Tries(call, self._retry)
         while True:
+            started = time.perf_counter()
             outcome = await self._try(call)
+            self._watch(Tried.of(call, outcome, time.perf_counter() - started))
             pause = tries.pause_after(outcome)
             if pause is None:
                 return result_of(call, outcome, tries)

@@ -15,6 +15,7 @@ Key = UUID | str
 
 ANSWER_BYTES_MAX = 8 * 1024 * 1024  # far above a page of 30 rows
 
+_SECONDS = re.compile("[0-9]{1,6}")
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # spec transfers.md §2.4, §2.5
 
 
@@ -58,6 +59,12 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
 
+    @property
+    def retry_after_s(self) -> int | None:
+        """When to come again, if it is told in seconds."""
+        text = self.headers.get("retry-after", "")
+        return int(text) if _SECONDS.fullmatch(text) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:
@@ -65,6 +72,26 @@ class Lost:
 
     cause: str
     was_sent: bool
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """One try as it went, for logs and measurements; without a status if no whole answer came."""
+
+    method: str
+    path: str
+    status: int | None
+    took_s: float
+    ids: CallIds
+
+    @classmethod
+    def of(cls, call: Call[Any], outcome: Reply | Lost, took_s: float) -> "Tried":
+        """Put it together."""
+        status = outcome.status if isinstance(outcome, Reply) else None
+        return cls(method=call.method, path=call.path, status=status, took_s=took_s, ids=call.ids)
+
+
+def not_watched(tried: Tried) -> None:
+    """Nobody wants to know."""
 
 
 def ids_of(

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from aval.client.answers import Pix, Ted
+from aval.client.batch_answers import PixBatch, TedBatch
+
+Snapshot = Pix | Ted | PixBatch | TedBatch
 
 
 class AvalError(Exception):
@@ -90,6 +94,21 @@ class AnswerNotUnderstood(CallFailed):
         return f"HTTP {self.status} without a known body"
 
 
+class RefusedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that makes its batch refused: its place from 0, its key, and what it alone would be refused with."""
+
+    index: int
+    request_control_key: UUID
+    code: str
+
+
+class WrongField(msgspec.Struct, frozen=True, kw_only=True):
+    """A field that does not fit, such as `teds[3].target_account.ispb`; its value is not told."""
+
+    field: str
+    reason: str
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The body of an error (transfers.md §2.4), its status and its headers."""
 
@@ -99,14 +118,17 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     translation: str
     extra_fields: dict[str, Any]
-    snapshot: Pix | Ted | None
+    snapshot: Snapshot | None
+    refused_items: tuple[RefusedItem, ...] = ()
+    wrong_fields: tuple[WrongField, ...] = ()
     retry_after_s: int | None
 
 
 class Refused(CallFailed):
     """Aval answered with an error of its catalogue (transfers.md §6).
 
-    `snapshot` is the transfer if it is rejected now; `retry_after_s` is when to come again.
+    `snapshot` is the transfer or batch if it is rejected now; `retry_after_s` is when to come again. `refused_items`
+    and `wrong_fields` tell what to mend, the first 20 of each.
     """
 
     def __init__(self, ending: Ending, problem: Problem) -> None:
@@ -118,6 +140,8 @@ class Refused(CallFailed):
         self.translation = problem.translation
         self.extra_fields: Mapping[str, Any] = problem.extra_fields
         self.snapshot = problem.snapshot
+        self.refused_items = problem.refused_items
+        self.wrong_fields = problem.wrong_fields
         self.retry_after_s = problem.retry_after_s
 
     @property

@@ -1,8 +1,10 @@
-"""What a transfer is asked with: who approves it, and where the money goes."""
+"""What transfers are asked with: who approves them, where the money goes, and the items of batches."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from uuid import uuid4
 
+from aval.client.amounts import Amount, amount_json
 from aval.client.call import Key, key_text
 
 TokenChannel = Literal["sms", "email"]
@@ -72,3 +74,43 @@ def pix_target_fields(target: PixTarget) -> dict[str, Any]:
     if isinstance(target, PixQrCode):
         fields |= {"pix_transfer_type": target.kind, "receiver_conciliation_id": target.receiver_conciliation_id}
     return fields
+
+
+def pix_fields(amount: Amount, target: PixTarget, message: str | None) -> dict[str, Any]:
+    """The fields of a Pix request but for its key and its approver."""
+    message_field = {} if message is None else {"pix_message": message}
+    return {"transaction_amount": amount_json(amount), **message_field, **pix_target_fields(target)}
+
+
+def ted_fields(amount: Amount, target: TargetAccount) -> dict[str, Any]:
+    """The fields of a TED request but for its key and its approver."""
+    return {"transaction_amount": amount_json(amount), "target_account": target.wire()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixItem:
+    """One Pix of a batch; keep it, or its `request_control_key`, until the batch is answered."""
+
+    amount: Amount
+    target: PixTarget
+    message: str | None = None
+    request_control_key: Key = field(default_factory=uuid4)
+
+    def wire(self) -> dict[str, Any]:
+        """The object in `pix_transfers`."""
+        key = key_text("request_control_key", self.request_control_key)
+        return {"request_control_key": key, **pix_fields(self.amount, self.target, self.message)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TedItem:
+    """One TED of a batch; keep it, or its `request_control_key`, until the batch is answered."""
+
+    amount: Amount
+    target: TargetAccount
+    request_control_key: Key = field(default_factory=uuid4)
+
+    def wire(self) -> dict[str, Any]:
+        """The object in `teds`."""
+        key = key_text("request_control_key", self.request_control_key)
+        return {"request_control_key": key, **ted_fields(self.amount, self.target)}

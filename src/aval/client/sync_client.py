@@ -6,15 +6,17 @@ import selectors
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from aval import __version__
-from aval.client import surroundings, transfers
+from aval.client import batches, surroundings, transfers
 from aval.client.address import Address
-from aval.client.call import ANSWER_BYTES_MAX, Call, Lost, Reply, Result
+from aval.client.answers import Page
+from aval.client.call import ANSWER_BYTES_MAX, Call, Lost, Reply, Result, Tried, not_watched
 from aval.client.credentials import Credential
+from aval.client.paging import following
 from aval.client.tries import DEFAULT_RETRY, Retry, Tries, result_of
 
 CONNECTIONS_IDLE_MAX = 32
@@ -47,6 +49,36 @@ class Asked(Generic[P, T]):
         return ask
 
 
+class Walked(Generic[P, T]):
+    """A method of the client: every row of a list, page by page as they are asked for."""
+
+    def __init__(self, make: Callable[P, Call[Page[T]]]) -> None:
+        self.make = make
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Callable[P, Call[Page[T]]]: ...
+
+    @overload
+    def __get__(self, client: "SyncAvalClient", owner: type) -> Callable[P, Iterator[T]]: ...
+
+    def __get__(
+        self, client: "SyncAvalClient | None", owner: type
+    ) -> Callable[P, Call[Page[T]]] | Callable[P, Iterator[T]]:
+        if client is None:
+            return self.make
+        asking = client
+
+        @functools.wraps(self.make)
+        def walk(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+            call: Call[Page[T]] | None = self.make(*args, **kwargs)
+            while call is not None:
+                page = asking.send(call)
+                yield from page.rows
+                call = following(call, page)
+
+        return walk
+
+
 class SyncAvalClient:
     """Calls one Aval as one integrator, as AvalClient does; closed by `with` or `close`."""
 
@@ -59,10 +91,12 @@ class SyncAvalClient:
         timeout_s: float = 30.0,
         tls: ssl.SSLContext | None = None,
         is_plain_http_allowed: bool = False,
+        watch: Callable[[Tried], None] = not_watched,
     ) -> None:
         self._address = Address.of(base_url, is_plain_http_allowed=is_plain_http_allowed)
         self._credential = credential
         self._retry = retry
+        self._watch = watch
         self._timeout_s = timeout_s
         self._tls = tls or (ssl.create_default_context() if self._address.scheme == "https" else None)
         self._idle: deque[http.client.HTTPConnection] = deque()  # appending and popping are atomic
@@ -80,6 +114,30 @@ class SyncAvalClient:
     cancel_ted = Asked(transfers.TED.cancel)
     get_ted = Asked(transfers.TED.get)
     list_ted = Asked(transfers.list_ted)
+
+    create_pix_batch = Asked(batches.create_pix_batch)
+    validate_pix_batch = Asked(batches.PIX_BATCH.validate)
+    resend_pix_batch = Asked(batches.PIX_BATCH.resend)
+    cancel_pix_batch = Asked(batches.PIX_BATCH.cancel)
+    get_pix_batch = Asked(batches.PIX_BATCH.get)
+    list_pix_batches = Asked(batches.list_pix_batches)
+    list_pix_batch_items = Asked(batches.list_pix_batch_items)
+
+    create_ted_batch = Asked(batches.create_ted_batch)
+    validate_ted_batch = Asked(batches.TED_BATCH.validate)
+    resend_ted_batch = Asked(batches.TED_BATCH.resend)
+    cancel_ted_batch = Asked(batches.TED_BATCH.cancel)
+    get_ted_batch = Asked(batches.TED_BATCH.get)
+    list_ted_batches = Asked(batches.list_ted_batches)
+    list_ted_batch_items = Asked(batches.list_ted_batch_items)
+
+    each_pix = Walked(transfers.list_pix)
+    each_ted = Walked(transfers.list_ted)
+    each_pix_batch = Walked(batches.list_pix_batches)
+    each_ted_batch = Walked(batches.list_ted_batches)
+    each_pix_batch_item = Walked(batches.list_pix_batch_items)
+    each_ted_batch_item = Walked(batches.list_ted_batch_items)
+    each_event = Walked(surroundings.list_events)
 
     get_account = Asked(surroundings.get_account)
     create_webhook_endpoint = Asked(surroundings.create_webhook_endpoint)
@@ -114,7 +172,9 @@ class SyncAvalClient:
         """Make a logical call, in as many tries as it needs; raises AvalError."""
         tries = Tries(call, self._retry)
         while True:
+            started = time.perf_counter()
             outcome = self._try(call)
+            self._watch(Tried.of(call, outcome, time.perf_counter() - started))
             pause = tries.pause_after(outcome)
             if pause is None:
                 return result_of(call, outcome, tries)

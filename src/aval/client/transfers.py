@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import msgspec
 
-from aval.client.amounts import Amount, amount_json
+from aval.client.amounts import Amount
 from aval.client.answers import Page, Pix, PixDetail, Ted, TedDetail
 from aval.client.call import Call, Key, ids_of, json_body, key_text, once
 from aval.client.paging import page_reader, query_of
-from aval.client.requests import Approver, PixTarget, TargetAccount, TokenChannel, pix_target_fields
+from aval.client.requests import Approver, PixTarget, TargetAccount, TokenChannel, pix_fields, ted_fields
 
 Short = TypeVar("Short")
 Detail = TypeVar("Detail")
@@ -24,11 +24,12 @@ Detail = TypeVar("Detail")
 
 @dataclass(frozen=True, slots=True)
 class TransferCalls(Generic[Short, Detail]):
-    """The calls that Pix and TED have alike; `kind` is what paths say."""
+    """The calls that all kinds have alike; `kind` is what paths say."""
 
-    kind: Literal["pix_transfer", "ted"]
+    kind: Literal["pix_transfer", "pix_transfer_batch", "ted", "ted_batch"]
     read: Callable[[bytes], Short]
     read_detail: Callable[[bytes], Detail]
+    last_of_read: tuple[str, ...] = ("outgoing",)
 
     def validate(
         self,
@@ -41,7 +42,7 @@ class TransferCalls(Generic[Short, Detail]):
     ) -> Call[Short]:
         """Hand in the approver's token; none after an approval on a device."""
         ids = once(correlation_id, idempotency_key)
-        return Call("PUT", self._path(account_key, key, "validate_token"), self.read, json_body(token=token), ids=ids)
+        return Call("PUT", self.path(account_key, key, "validate_token"), self.read, json_body(token=token), ids=ids)
 
     def resend(
         self,
@@ -55,7 +56,7 @@ class TransferCalls(Generic[Short, Detail]):
         """Have a new token sent, over another channel if one is named; the old one is void."""
         ids = once(correlation_id, idempotency_key)
         body = json_body(contact_type=contact_type)
-        return Call("PATCH", self._path(account_key, key, "resend_token"), self.read, body, ids=ids)
+        return Call("PATCH", self.path(account_key, key, "resend_token"), self.read, body, ids=ids)
 
     def cancel(
         self,
@@ -65,20 +66,21 @@ class TransferCalls(Generic[Short, Detail]):
         idempotency_key: str | None = None,
         correlation_id: str | None = None,
     ) -> Call[Short]:
-        """Cancel a transfer that waits for its token."""
+        """Cancel a transfer or batch that waits for its approval."""
         ids = once(correlation_id, idempotency_key)
-        return Call("PATCH", self._path(account_key, key, "cancel"), self.read, ids=ids)
+        return Call("PATCH", self.path(account_key, key, "cancel"), self.read, ids=ids)
 
     def get(self, account_key: Key, key: Key) -> Call[Detail]:
-        """Read one transfer."""
-        return Call("GET", self._path(account_key, key, "outgoing"), self.read_detail)
+        """Read one transfer or batch."""
+        return Call("GET", self.path(account_key, key, *self.last_of_read), self.read_detail)
 
-    def _path(self, account_key: Key, key: Key, last: str) -> str:
-        return f"/account/{key_text('account_key', account_key)}/{self.kind}/{key_text('key', key)}/{last}"
+    def path(self, account_key: Key, key: Key, *last: str) -> str:
+        """The path of one transfer or batch, and of what is below it."""
+        account = key_text("account_key", account_key)
+        return "/".join(("/account", account, self.kind, key_text("key", key), *last))
 
-    def _create(
-        self, account_key: Key, control_key: Key | None, correlation_id: str | None, **body: Any
-    ) -> Call[Short]:
+    def create(self, account_key: Key, control_key: Key | None, correlation_id: str | None, **body: Any) -> Call[Short]:
+        """Ask for one, under a new key unless one is given."""
         ids = ids_of(correlation_id, request_control_key=uuid4() if control_key is None else control_key)
         path = f"/account/{key_text('account_key', account_key)}/{self.kind}"
         return Call("POST", path, self.read, json_body(request_control_key=ids.request_control_key, **body), ids=ids)
@@ -101,14 +103,12 @@ def create_pix(
     correlation_id: str | None = None,
 ) -> Call[Pix]:
     """Ask for a Pix; it waits for the approver's token."""
-    return PIX._create(
+    return PIX.create(
         account_key,
         request_control_key,
         correlation_id,
-        transaction_amount=amount_json(amount),
-        pix_message=message,
         tfa_info=approver.wire(),
-        **pix_target_fields(target),
+        **pix_fields(amount, target, message),
     )
 
 
@@ -122,13 +122,12 @@ def create_ted(
     correlation_id: str | None = None,
 ) -> Call[Ted]:
     """Ask for a TED; it waits for the approver's token."""
-    return TED._create(
+    return TED.create(
         account_key,
         request_control_key,
         correlation_id,
-        transaction_amount=amount_json(amount),
-        target_account=target.wire(),
         tfa_info=approver.wire(),
+        **ted_fields(amount, target),
     )
 
 
@@ -147,9 +146,9 @@ def list_pix(
 ) -> Call[Page[PixDetail]]:
     """List Pix of an account by creation, days as in Brasília, at most 30 a page."""
     query = query_of(
-        request_control_key=_optional("request_control_key", request_control_key),
+        request_control_key=optional_key("request_control_key", request_control_key),
         end_to_end_id=end_to_end_id,
-        transaction_key=_optional("transaction_key", transaction_key),
+        transaction_key=optional_key("transaction_key", transaction_key),
         pix_transfer_status=status,
         date_from=date_from,
         date_to=date_to,
@@ -173,7 +172,7 @@ def list_ted(
 ) -> Call[Page[TedDetail]]:
     """List TEDs of an account by creation, days as in Brasília, at most 30 a page."""
     query = query_of(
-        request_control_key=_optional("request_control_key", request_control_key),
+        request_control_key=optional_key("request_control_key", request_control_key),
         ted_status=status,
         date_from=date_from,
         date_to=date_to,
@@ -184,5 +183,6 @@ def list_ted(
     return Call("GET", path, _read_ted_page, query=query)
 
 
-def _optional(name: str, key: Key | None) -> str | None:
+def optional_key(name: str, key: Key | None) -> str | None:
+    """A key as it stands in a query, if there is one."""
     return None if key is None else key_text(name, key)

@@ -1,20 +1,17 @@
 """Which tries are repeated, and when; and what the last one means. No clock, no connection."""
 
-import re
 from dataclasses import dataclass
-from decimal import Decimal
 from random import SystemRandom
 from typing import Any
 
 import msgspec
 
-from aval.client.answers import Pix, Ted
 from aval.client.call import Call, Lost, Reply, Result
-from aval.client.errors import AnswerNotUnderstood, ArgumentNotValid, Ending, NoAnswer, Problem, Refused
+from aval.client.errors import AnswerNotUnderstood, ArgumentNotValid, Ending, NoAnswer, Refused
+from aval.client.problem import read_problem
 
 TRIES_MAX = 10
 
-_SECONDS = re.compile("[0-9]{1,6}")
 _NOTHING_CHANGED = b'"QIT000944"'  # spec transfers.md §6.1; any other 503 may come from something between
 _OUTCOME_UNKNOWN = {500, 502, 503, 504}
 _REPEATED = {502, 503, 504}
@@ -58,7 +55,7 @@ class Tries:
             return None
         if isinstance(outcome, Lost):
             return self._backoff()
-        told = _retry_after_s(outcome)
+        told = outcome.retry_after_s
         if told is not None and told > self._retry.pause_max_s:
             return None
         if outcome.status == 429:
@@ -88,61 +85,10 @@ def result_of(call: Call[Result], outcome: Reply | Lost, tries: Tries) -> Result
             return call.read(outcome.body)
         except msgspec.DecodeError:
             tries.may_have_happened = True
-    elif (problem := _problem(outcome)) is not None:
+    elif (problem := read_problem(outcome)) is not None:
         raise Refused(tries.ending(), problem)
     raise AnswerNotUnderstood(tries.ending(), outcome.status)
 
 
-class _Body(msgspec.Struct):
-    code: str
-    title: str
-    description: str
-    translation: str
-    extra_fields: dict[str, Any]
-
-
-class _Snapshots(msgspec.Struct):
-    pix_transfer_data: Pix | None = None
-    ted_data: Ted | None = None
-
-
-class _Told(msgspec.Struct):
-    extra_fields: _Snapshots
-
-
-_decode_body = msgspec.json.Decoder(_Body, float_hook=Decimal).decode
-_decode_told = msgspec.json.Decoder(_Told).decode
-
-
-def _problem(reply: Reply) -> Problem | None:
-    try:
-        body = _decode_body(reply.body)
-    except msgspec.DecodeError:
-        return None
-    return Problem(
-        status=reply.status,
-        code=body.code,
-        title=body.title,
-        description=body.description,
-        translation=body.translation,
-        extra_fields=body.extra_fields,
-        snapshot=_snapshot(reply.body),
-        retry_after_s=_retry_after_s(reply),
-    )
-
-
-def _snapshot(body: bytes) -> Pix | Ted | None:
-    try:
-        told = _decode_told(body).extra_fields
-    except msgspec.DecodeError:  # a snapshot of another shape stays in extra_fields
-        return None
-    return told.pix_transfer_data or told.ted_data
-
-
 def _is_unknown(reply: Reply) -> bool:
     return reply.status in _OUTCOME_UNKNOWN and _NOTHING_CHANGED not in reply.body
-
-
-def _retry_after_s(reply: Reply) -> int | None:
-    text = reply.headers.get("retry-after", "")
-    return int(text) if _SECONDS.fullmatch(text) else None
