@@ -177,6 +177,21 @@ async def test_a_return_that_overtakes_the_last_confirmation_ends_the_batch_once
     assert [row[1] for row in await told(own_stage, request.key)] == [OF_ITEM[TED], FINISHED[TED], OF_ITEM[TED]]
 
 
+async def test_a_return_whose_confirmations_got_lost_ends_the_batch_and_then_returns_the_items(
+    own_stage: Stage, own_party: Party, worker_db: Database
+):
+    before = await own_stage.balance(own_party)
+    request = await approved(own_stage, own_party, 1_00, 2_00, kind=TED)
+    await settle(worker_db, request, RETURNED, RETURNED)
+    assert await statuses(own_stage, request) == ["sent", "sent"]
+    assert (await end_of(own_stage, request.key, TED))["items_sent"] == 2
+    await make_due(own_stage)
+    await settle(worker_db, request, RETURNED, RETURNED)
+    assert await statuses(own_stage, request) == ["rejected", "rejected"]
+    assert [row[0] for row in await told(own_stage, request.key)] == [1, 2, 3, 4, 5]
+    assert await own_stage.balance(own_party) == before - 2_000  # the fees of returned TEDs are kept
+
+
 async def test_a_lost_lease_counts_nothing(own_stage: Stage, own_party: Party, worker_db: Database):
     request = await approved(own_stage, own_party, 1_00, 2_00)
     late = await asked(worker_db, await claimed(worker_db, request), REFUSED, REFUSED)

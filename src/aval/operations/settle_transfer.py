@@ -31,10 +31,10 @@ from aval.storage.settlements import (
 )
 
 LATER = timedelta(seconds=2)  # spec transfers.md §10
-_LEFT = {  # the status that an operation leaves on this word
-    RailStatus.SENT: Status.PENDING.value,
-    RailStatus.REJECTED: Status.PENDING.value,
-    RailStatus.RETURNED: Status.SENT.value,
+_LEFT = {  # the statuses that an operation may leave on this word, as `_settled` moves it
+    RailStatus.SENT: frozenset({Status.PENDING.value}),
+    RailStatus.REJECTED: frozenset({Status.PENDING.value}),
+    RailStatus.RETURNED: frozenset({Status.PENDING.value, Status.SENT.value}),
 }
 DIGEST_MISMATCH = "details_digest_mismatch"
 KEY_MISSING = "key_missing"
@@ -201,7 +201,7 @@ def _leaving(answers: Sequence[Answered]) -> dict[OperationId, ItemMove]:
         if answered.batch_key is not None and left is not None:
             key = answered.integrator_key, answered.operation_key
             statuses = moves[key].statuses if key in moves else frozenset()
-            moves[key] = ItemMove(answered.batch_key, statuses | {left})
+            moves[key] = ItemMove(answered.batch_key, statuses | left)
     return moves
 
 
