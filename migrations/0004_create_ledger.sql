@@ -16,11 +16,11 @@ create table ledger_entries (
     created_at          timestamptz not null,
     primary key (integrator_id, source_id, item_no, entry_type),
     foreign key (integrator_id, account_id) references accounts,
-    check ((entry_type, direction, contra_account) in (
-        ('credit', 'credit', 'funding'), ('debit', 'debit', 'funding'),
-        ('transfer', 'debit', 'settlement'), ('fee', 'debit', 'fees'),
-        ('transfer_refund', 'credit', 'settlement'), ('fee_refund', 'credit', 'fees'),
-        ('transfer_return', 'credit', 'settlement')))
+    check (entry_type || ' ' || direction || ' ' || contra_account in (
+        'credit credit funding', 'debit debit funding',
+        'transfer debit settlement', 'fee debit fees',
+        'transfer_refund credit settlement', 'fee_refund credit fees',
+        'transfer_return credit settlement'))
 );
 create unique index ledger_entries_by_request on ledger_entries (request_control_key, integrator_id)
     where request_control_key is not null;

@@ -102,8 +102,9 @@ create trigger devices_stay before delete on devices
 create trigger devices_move_forward before update on devices
     for each row when (new.sign_count < old.sign_count
         or (old.disabled_at is not null and new.disabled_at is distinct from old.disabled_at)
-        or (new.integrator_id, new.device_id, new.account_id, new.approver_id, new.public_key)
-           is distinct from (old.integrator_id, old.device_id, old.account_id, old.approver_id, old.public_key))
+        or new.integrator_id is distinct from old.integrator_id or new.device_id is distinct from old.device_id
+        or new.account_id is distinct from old.account_id or new.approver_id is distinct from old.approver_id
+        or new.public_key is distinct from old.public_key)
     execute function refuse_change();
 create trigger device_sessions_stay before delete on device_sessions
     for each row execute function refuse_change();
