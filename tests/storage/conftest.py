@@ -1,5 +1,6 @@
-"""Tests of storage may play on a stage."""
+"""Tests of storage may play on a stage, or through the whole application."""
 
 from tests.stage_fixtures import own_stage, party, stage
+from tests.world_fixtures import world
 
-__all__ = ["own_stage", "party", "stage"]
+__all__ = ["own_stage", "party", "stage", "world"]
