@@ -14,20 +14,6 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from webauthn import verify_authentication_response, verify_registration_response
-from webauthn.helpers import (
-    decode_credential_public_key,
-    decoded_public_key_to_cryptography,
-    parse_attestation_object,
-    parse_authenticator_data,
-)
-from webauthn.helpers.cose import COSEAlgorithmIdentifier
-from webauthn.helpers.structs import (
-    AuthenticationCredential,
-    AuthenticatorAssertionResponse,
-    AuthenticatorAttestationResponse,
-    RegistrationCredential,
-)
 
 from aval.domain.device import CredentialType, DeviceCredential, DeviceDecision, RelyingParty
 from aval.domain.transfer import canonical
@@ -144,6 +130,16 @@ def _on_p256(key: object) -> EllipticCurvePublicKey:
 
 
 def _attested_webauthn(attestation: WebauthnAttestation, challenge: bytes, party: RelyingParty) -> DeviceCredential:
+    # Here and below, the library is loaded by the first passkey: 7 MB that a process without any does without.
+    from webauthn import verify_registration_response
+    from webauthn.helpers import (
+        decode_credential_public_key,
+        decoded_public_key_to_cryptography,
+        parse_attestation_object,
+    )
+    from webauthn.helpers.cose import COSEAlgorithmIdentifier
+    from webauthn.helpers.structs import AuthenticatorAttestationResponse, RegistrationCredential
+
     rp_id = _rp_id_of(party)
     _check_client_data(attestation.client_data_json, "webauthn.create", challenge)
     parsed = parse_attestation_object(attestation.attestation_object)
@@ -179,6 +175,10 @@ def _attested_webauthn(attestation: WebauthnAttestation, challenge: bytes, party
 def _verified_webauthn(
     credential: DeviceCredential, proof: DeviceSignature, challenge: bytes, party: RelyingParty
 ) -> DeviceCredential:
+    from webauthn import verify_authentication_response
+    from webauthn.helpers import parse_authenticator_data
+    from webauthn.helpers.structs import AuthenticationCredential, AuthenticatorAssertionResponse
+
     if not proof.credential_id or not proof.authenticator_data or not proof.client_data_json:
         raise ProofRefused
     if proof.credential_id != credential.credential_id:
