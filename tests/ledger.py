@@ -18,8 +18,9 @@ select contra_account, sum(case direction when 'debit' then amount_centavos else
   from aval.ledger_entries group by 1
 """
 OPERATIONS = """
-select o.operation_id, o.kind, o.amount_centavos, o.fee_centavos, c.status, c.rejection_reason, j.rail_status,
-       j.operation_id is not null as has_job,
+select o.operation_id, o.kind, o.batch_id is not null as is_item, o.amount_centavos, o.fee_centavos, c.status,
+       c.rejection_reason, j.rail_status,
+       j.operation_id is not null as has_job, c.consumed_at is not null as is_approved,
        array(select e.entry_type || ' ' || e.amount_centavos from aval.ledger_entries e
               where e.integrator_id = o.integrator_id and e.source_id = o.operation_id order by 1) as entries
   from aval.operations o join aval.challenges c using (integrator_id, operation_id)
@@ -57,14 +58,15 @@ def is_paid(row: Mapping[str, Any]) -> bool:
 
 
 def expected_entries(row: Mapping[str, Any]) -> list[str]:
-    """What an operation in this state has moved."""
-    amounts = {"transfer": row["amount_centavos"], "fee": row["fee_centavos"]}
+    """What an operation in this state has moved; a batch is debited for its items, which only get back."""
+    is_batch = row["kind"].endswith("_batch")
+    assert row["has_job"] == (row["is_approved"] and not is_batch), dict(row)
+    amounts = {} if row["is_item"] else {"transfer": row["amount_centavos"], "fee": row["fee_centavos"]}
     if row["status"] == "rejected" and row["has_job"]:
         if row["rail_status"] == "returned":
             amounts |= {"transfer_return": row["amount_centavos"]}
         else:
             amounts |= {"transfer_refund": row["amount_centavos"], "fee_refund": row["fee_centavos"]}
-    elif row["status"] not in ("pending", "sent"):
-        assert not row["has_job"], dict(row)
+    elif not row["is_approved"]:
         return []
     return sorted(f"{entry_type} {amount}" for entry_type, amount in amounts.items() if amount)

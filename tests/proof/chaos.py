@@ -60,7 +60,7 @@ CALLERS = 16
 BATCHES, ITEMS = figure(3, 10), figure(200, 1_000)
 LIFE_S = (2.0, 2.0) if IS_NIGHTLY else (0.0, 0.5)
 WORKER_KILLS = figure(2, 5), figure(8, 1_000)  # at least, at most
-BATCHES_MAX_S = 300.0
+BATCHES_MAX_S = figure(300, 1_200)
 BATCH_HOLD_S = 1.0  # a time-out of the core, which then hangs up
 ANSWER_S = 30.0  # from the last fault to the last answer; a synchronous call may wait for its rail
 LEASE_S = 5
@@ -72,8 +72,9 @@ SETTINGS = {
     "AVAL_POOL_SIZE": str(POOL_SIZE),
     "AVAL_WEBHOOK_RETRY_SECONDS": "1,1,2,2,5,5,5",
 }
-# So that a thousand items are no affair of one moment.
-BATCH_SETTINGS = SETTINGS | {"AVAL_WORKER_BATCH_SIZE": "32", "AVAL_WORKER_JOBS_MAX": "64"}
+# So that a few hundred items are no affair of one moment.
+FEW_AT_ONCE = {"AVAL_WORKER_BATCH_SIZE": "32", "AVAL_WORKER_JOBS_MAX": "64"}
+BATCH_SETTINGS = SETTINGS if IS_NIGHTLY else SETTINGS | FEW_AT_ONCE
 
 
 @dataclass

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from aval.domain.token import SYMBOLS, Token
 from tests.factories import Party, Reply, make_party
 from tests.proof.deployment import RunningAval, figure, live_tokens, running_deployment
+from tests.world import ITEMS, body_of, item_body
 
 pytestmark = pytest.mark.proof
 
@@ -27,6 +28,8 @@ GUESSES = 20_000  # a round
 BURSTS = 40  # operations of a round that 20 to 200 guesses hit at once
 RACERS = 32
 RACES = figure(160, 3_125)  # 32 right tokens each
+KINDS = ["pix_transfer", "ted", "pix_transfer", "ted", *ITEMS]
+ITEMS_OF_A_BATCH = 3
 IN_FLIGHT = 256  # more than the largest burst
 OPERATIONS_OF_AN_APPROVER = 5  # the defaults stop messages nobody answers at 6
 SETTLED_WITHIN_S = 60
@@ -35,7 +38,7 @@ NOT_BUDGETED: dict[str, Any] = {"mode": "live", "budgets": False, "requests_per_
 DEFAULTS: dict[str, Any] = {"mode": "live", "ted_hours": False}
 
 WRONG, EXCEEDED = {"PXT000173", "TED000084"}, {"PXT000171", "TED000082"}
-INVALID_STATUS, LIMITED = {"PXT000175", "TED000086"}, {"QIT000943"}
+INVALID_STATUS, LIMITED = {"PXT000175", "PXT000180", "TED000086", "TED000102"}, {"QIT000943"}
 # A digits budget ends a token; a busy database answers 503 and has judged nothing.
 NOT_EVALUATED = INVALID_STATUS | LIMITED | {"TED000083", "QIT000944"}
 
@@ -47,6 +50,7 @@ class Target:
     key: UUID
     kind: str
     party: Party
+    items: int = 1
     token: Token = field(default_factory=lambda: Token(""), repr=False)
     answers: Counter[str] = field(default_factory=Counter)
     is_renewed: bool = False
@@ -112,13 +116,12 @@ async def make_parties(aval: RunningAval, count: int, settings: dict[str, Any]) 
 
 async def make_targets(aval: RunningAval, parties: Sequence[Party], count: int) -> list[Target]:
     async def make(number: int) -> Target:
-        party, kind = parties[number % len(parties)], ("pix_transfer", "ted")[number // len(parties) % 2]
-        body = party.pix(request_control_key=str(uuid4()), transaction_amount=1)
-        if kind == "ted":
-            del body["pix_transfer_type"]
+        party, kind = parties[number % len(parties)], KINDS[number // len(parties) % len(KINDS)]
+        items = [item_body(party, kind, transaction_amount=1) for _ in range(ITEMS_OF_A_BATCH)] if kind in ITEMS else []
+        body = body_of(party, kind, **({ITEMS[kind]: items} if items else {"transaction_amount": 1}))
         answer = await aval.call("POST", f"/account/{party.account.key}/{kind}", body, key=party.api_key)
         assert answer.status == 202, answer
-        return Target(UUID(answer.json["ted_key" if kind == "ted" else "pix_transfer_key"]), kind, party)
+        return Target(UUID(answer.json[f"{kind}_key"]), kind, party, items=len(items) or 1)
 
     targets = await run_all(map(make, range(count)), 64)
     tokens = await live_tokens(aval.db, [target.key for target in targets])
@@ -151,7 +154,7 @@ def volley(aval: RunningAval, chance: random.Random, target: Target, size: int) 
 
 
 def wrong_token(chance: random.Random, target: Target) -> str:
-    symbols = "0123456789" if target.kind == "ted" else SYMBOLS
+    symbols = "0123456789" if target.kind.startswith("ted") else SYMBOLS
     while True:
         text = "".join(chance.choices(symbols, k=6))
         if text != target.token.text:
@@ -229,7 +232,8 @@ async def check(aval: RunningAval, targets: Sequence[Target]) -> None:
         " array(select k.verdict from aval.comparisons k where k.operation_id = c.operation_id) as verdicts,"
         " (select count(*) from aval.ledger_entries e where e.source_id = c.operation_id"
         "   and e.entry_type = 'transfer') as debits,"
-        " (select count(*) from aval.settlement_jobs j where j.operation_id = c.operation_id) as jobs"
+        " (select count(*) from aval.settlement_jobs j join aval.operations o using (integrator_id, operation_id)"
+        "   where c.operation_id = coalesce(o.batch_id, o.operation_id)) as jobs"
         " from aval.challenges c where c.operation_id = any($1)",
         targets,
     )
@@ -244,21 +248,26 @@ def check_one(target: Target, row: Any) -> None:
     wrong = len(row["verdicts"]) - right
     assert len(row["verdicts"]) <= 5 and target.wrong + target.approvals <= 5, said
     assert (wrong, right) == (target.wrong, target.approvals) and row["attempts_used"] == wrong, said
-    assert right <= 1 and row["debits"] == row["jobs"] == right, said
-    assert (row["status"] in ("pending", "sent")) == (right == 1), said
+    assert right <= 1 and row["debits"] == right and row["jobs"] == right * target.items, said
+    assert (row["status"] in ("pending", "sent", "approved")) == (right == 1), said
     is_exhausted = row["rejection_reason"] == "attempts_exceeded"
     assert is_exhausted == (wrong == 5) == (target.answers["exceeded"] > 0), said
 
 
 async def check_settled(aval: RunningAval, parties: Sequence[Party], targets: Sequence[Target]) -> None:
-    """Every approved transfer is sent in the end, and its account paid for it once."""
-    waiting = "select operation_id from aval.challenges where status = 'pending' and operation_id = any($1)"
+    """Every approved transfer or item is sent in the end, and its account paid for it once."""
+    waiting = (
+        "select operation_id from aval.challenges join aval.operations o using (integrator_id, operation_id)"
+        " where status = 'pending' and coalesce(o.batch_id, operation_id) = any($1)"
+    )
     for _ in range(SETTLED_WITHIN_S * 10):
         if not await fetch(aval, waiting, targets):
             break
         await asyncio.sleep(0.1)
     assert await fetch(aval, waiting, targets) == []
-    paid = Counter(target.party.account.key for target in targets if target.approvals)
+    paid = Counter[UUID]()
+    for target in targets:
+        paid[target.party.account.key] += target.items * target.approvals
     async with aval.db.connection() as connection:
         rows = await connection.fetch("select account_id, balance_centavos from aval.accounts")
     balances = {row["account_id"]: row["balance_centavos"] for row in rows}
