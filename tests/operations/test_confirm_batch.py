@@ -10,7 +10,7 @@ import pytest
 from aval.domain.calendar import limit_window
 from aval.domain.challenge import Verdict
 from aval.domain.errors import Refusal
-from aval.domain.transfer import Kind, Method, Status
+from aval.domain.transfer import Kind, Method, Status, details_digest_of
 from aval.operations.confirm_transfer import ConfirmCall, Confirmed, confirm_transfers
 from aval.operations.request_transfer import Rules
 from aval.storage.batches import read_item_counts
@@ -292,6 +292,35 @@ async def test_items_that_are_not_what_was_approved_abandon_the_transaction(own_
         "insert into operations select (jsonb_populate_record(o, jsonb_build_object('operation_id', gen_random_uuid(),"
         " 'request_control_key', gen_random_uuid(), 'item_no', 9))).* from operations o where operation_id = $1",
         request.items[0].key,
+    )
+    with pytest.raises(AssertionError):
+        await approve(own_stage, party, request.key)
+    assert await seen(own_stage, party, request.key) == [PENDING]
+    assert await own_stage.balance(party) == 100_000_000
+
+
+EDITED_BATCHES = {  # of the batch, of its largest item
+    "payee": ("", "facts = jsonb_set(o.facts, '{payee_name}', '\"Mallory\"')"),
+    "amount": ("amount_centavos = o.amount_centavos + 1", "amount_centavos = o.amount_centavos + 1"),
+    "place": ("", "item_no = 9"),
+}
+
+
+@pytest.mark.parametrize("case", EDITED_BATCHES)
+async def test_items_that_are_not_what_was_shown_abandon_the_transaction(own_stage: Stage, case: str):
+    """Whoever can write to the tables can write the digest of an item as well; that of all items is in the token."""
+    party = await own_stage.party()
+    request = await batch_request(own_stage, party)
+    await own_stage.desk.request_batch(request)
+    await own_stage.execute("alter table operations disable trigger user")
+    for key, edit in zip(keys_of(request), EDITED_BATCHES[case], strict=False):
+        if edit:
+            await own_stage.execute(f"update operations o set {edit} where operation_id = $1", key)  # noqa: S608
+    async with own_stage.db.connection() as connection:
+        edited = await read_operation(connection, party.key, request.items[0].key)
+    assert edited is not None
+    await own_stage.execute(
+        "update operations set details_digest = $2 where operation_id = $1", edited[0].key, details_digest_of(edited[0])
     )
     with pytest.raises(AssertionError):
         await approve(own_stage, party, request.key)

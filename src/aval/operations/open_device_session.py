@@ -11,9 +11,10 @@ from aval.domain.batch import item_details_of, items_digest_of
 from aval.domain.device import NONCE_BYTES, SessionStatus
 from aval.domain.device_proof import base64url
 from aval.domain.transfer import Transfer, details_digest_of, details_of
+from aval.storage.batches import read_items
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
-from aval.storage.device_sessions import SessionOwner, lock_session, read_items, renew_nonce
+from aval.storage.device_sessions import SessionOwner, lock_session, renew_nonce
 from aval.storage.requests import read_operation
 
 

@@ -1,17 +1,18 @@
 """Batches: their items are written, promised and counted set-wise; one statement, however many there are."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from aval.domain.batch import BatchRequest, ItemCounts, single_kind
+from aval.domain.batch import BatchRequest, ItemCounts, item_details_of, items_digest_of, single_kind
 from aval.domain.challenge import Challenge
-from aval.domain.transfer import Transfer
+from aval.domain.transfer import Transfer, details_digest_of
 from aval.storage.database import Connection
 from aval.storage.requests import insert_transfers
-from aval.storage.rows import columns, facts_of
+from aval.storage.rows import OPERATION_COLUMNS, columns, facts_of, transfer_of
 
 ROWS_MAX = 250  # rows of one statement: about 5 ms of encoding, for which all other calls of the process stand still
 
@@ -118,6 +119,17 @@ def _item_columns(item: Transfer) -> tuple[Any, ...]:
     )
 
 
+async def read_items(connection: Connection, batch: Transfer) -> list[Transfer]:
+    """The items of a batch in the order of its request."""
+    rows = await connection.fetch(
+        f"select {OPERATION_COLUMNS} from operations o where o.integrator_id = $1 and o.batch_id = $2"
+        " order by o.item_no",
+        batch.integrator_key,
+        batch.key,
+    )
+    return [transfer_of(row) for row in rows]
+
+
 _PROMISE_ITEMS = """
 with items as (
     select o.integrator_id, o.operation_id, o.batch_id, o.amount_centavos, o.fee_centavos
@@ -147,13 +159,25 @@ select batch_id, count(*) as items, sum(amount_centavos)::bigint as amount, sum(
 async def promise_items(connection: Connection, batches: Sequence[Transfer]) -> None:
     """Give every item of approved batches its own challenge, pending, and its settlement job, in one statement.
 
-    Runs in the approving transaction after the batch was moved. Items that are not what was approved and debited are
-    a bug of ours: the transaction is abandoned.
+    Runs in the approving transaction after the batch was moved. Items that are not what was shown, approved and
+    debited are a bug of ours, or somebody else wrote them: the transaction is abandoned.
     """
+    for batch in batches:
+        assert await _is_as_shown(connection, batch)
     rows = await connection.fetch(_PROMISE_ITEMS, *columns((batch.integrator_key, batch.key) for batch in batches))
     found = {row["batch_id"]: (row["items"], row["amount"], row["fee"]) for row in rows}
     assert found == {b.key: (b.item_count, b.amount.centavos, b.fee.centavos) for b in batches}
     assert rows[0]["promised"] == sum(batch.item_count for batch in batches)
+
+
+async def _is_as_shown(connection: Connection, batch: Transfer) -> bool:
+    """Whether the rows of a batch and its items are still those whose digest its token is bound to."""
+    items = await read_items(connection, batch)
+    shown: list[dict[str, str | None]] = []
+    for start in range(0, len(items), ROWS_MAX):
+        shown += map(item_details_of, items[start : start + ROWS_MAX])
+        await asyncio.sleep(0)
+    return items_digest_of(shown) == batch.items_digest and details_digest_of(batch) == batch.details_digest
 
 
 _COUNT_ITEMS = """

@@ -17,11 +17,10 @@ from aval.domain.device import (
     SessionStatus,
 )
 from aval.domain.money import Brl
-from aval.domain.transfer import Transfer
 from aval.storage.challenges import OperationId
 from aval.storage.database import Connection, Row, UniqueViolation
 from aval.storage.devices import SessionTaken
-from aval.storage.rows import OPERATION_COLUMNS, columns, transfer_of
+from aval.storage.rows import columns
 
 # Whether device `d` counts as active; a young one only until it has approved so much since $1, the Brasília midnight.
 _FACTS = """
@@ -282,14 +281,3 @@ async def record_signature(connection: Connection, signed: SignedDecision) -> No
         signed.at,
     )
     assert moved == 1
-
-
-async def read_items(connection: Connection, batch: Transfer) -> list[Transfer]:
-    """The items of a batch in the order of its request."""
-    rows = await connection.fetch(
-        f"select {OPERATION_COLUMNS} from operations o where o.integrator_id = $1 and o.batch_id = $2"
-        " order by o.item_no",
-        batch.integrator_key,
-        batch.key,
-    )
-    return [transfer_of(row) for row in rows]
