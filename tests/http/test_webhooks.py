@@ -1,6 +1,7 @@
 """Webhook targets, events and callbacks over HTTP."""
 
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -232,6 +233,14 @@ async def test_events_are_told_with_their_callbacks_and_filtered(call, db, party
     tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
     assert await found(f"start_datetime={tomorrow}") == []
     assert await found(f"end_datetime={tomorrow}") == both
+
+
+async def test_events_of_one_moment_are_told_in_their_order(call, db, party):
+    operation, at = await make_pix(db, party), datetime.now(UTC) - timedelta(minutes=1)
+    order = random.sample(range(1, 13), k=12)
+    events = {n: await make_event(db, party, operation=operation, sequence=n, at=at) for n in order}
+    told = [row["event_key"] for row in (await call("GET", "/notification/events")).json["data"]]
+    assert told == [str(events[number].event_id) for number in range(1, 13)]
 
 
 async def test_events_come_in_pages_of_twenty_five(call, db, party):

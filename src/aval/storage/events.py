@@ -53,7 +53,7 @@ async def list_events(
         " and ($4::text is null or e.event_type = $4) and ($5::uuid is null or e.operation_id = $5 or e.item_id = $5)"
         " and ($6::text is null or exists (select from callbacks c"
         "   where c.integrator_id = $1 and c.event_id = e.event_id and c.status = $6))"
-        " order by e.created_at, e.event_id offset $7 limit $8",
+        " order by e.created_at, e.operation_id, e.sequence offset $7 limit $8",
         integrator_key,
         wanted.start_at,
         wanted.end_at,
