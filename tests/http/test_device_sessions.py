@@ -540,3 +540,17 @@ async def test_every_signature_that_counts_is_kept(world: World, signing: Signin
     )
     assert audit["actor"] == f"device:{signing.enrollment.device_key}"
     assert audit["details"]["challenge"] == row["challenge"].hex()
+
+
+async def test_only_a_few_wait_for_one_operation_where_budgets_hold(world: World) -> None:
+    signing = await request_by_device(await registered(world, await passkey_party(world, budgets=True), AppKey()))
+    body = signing.signed(await signing.open())
+    async with world.db.transaction() as connection:
+        await connection.fetch("select 1 from challenges where operation_id = $1 for update", signing.key)
+        calls = [asyncio.create_task(signing.call("POST", "/approve", body)) for _ in range(6)]
+        done, waiting = await asyncio.wait(calls, timeout=0.5)
+    assert [(call.result().code, call.result().json["extra_fields"]) for call in done] == [
+        ("QIT000943", {"reason": "busy"})
+    ] * 2
+    replies = await asyncio.gather(*waiting)
+    assert sorted(reply.status for reply in replies) == [200, 400, 400, 400]

@@ -1,7 +1,7 @@
 """Proof of TK7 (T4): twin answers are byte for byte the same – status, headers and their order, body, length.
 
 Asked over a socket, compared as bytes after keys and times are masked (both have a fixed length). The pairs of
-onboarding, device sessions and the console wait for those parts.
+onboarding and the console wait for those parts.
 """
 
 import json
@@ -12,6 +12,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.devices.authenticator import AppKey, signed_body
+from tests.devices.registering import Enrollment, passkey_party, registered
+from tests.devices.signing import request_by_device
 from tests.factories import Party, make_credential, make_party
 from tests.http.probe import listening, said
 from tests.signing import new_signing_key, pem_of, signed_headers
@@ -296,6 +299,39 @@ async def test_signers_who_are_nobody(wire: Wire) -> None:
         for name, client_key in client_keys.items()
     }
     assert same(answers) == []
+
+
+async def test_devices_and_sessions_that_are_nobodys(wire: Wire) -> None:
+    """A session that never was, and one whose integrator is off; a device unknown, foreign, pending and revoked."""
+    world, party = wire.world, await passkey_party(wire.world)
+    own = await registered(world, party, AppKey())
+    signing = await request_by_device(own)
+    off = await request_by_device(await registered(world, await passkey_party(world), AppKey()))
+    foreign = off.enrollment.device_key
+    await world.execute("update integrators set active = false where integrator_id = $1", off.enrollment.party.key)
+    pending = Enrollment(world, party, AppKey())
+    assert (await pending.requested()).status == 202
+    revoked = await registered(world, party, AppKey())
+    assert (await revoked.call("DELETE", "/disable")).status == 200
+    session = await signing.open()
+    devices = {"unknown": uuid4(), "foreign": foreign, "pending": pending.device_key, "revoked": revoked.device_key}
+    devices |= {"own, wrong key": own.device_key}
+    before = await world.snapshot()
+
+    async def sign(session_id: UUID, device_key: UUID) -> bytes:
+        body = json.dumps(signed_body(AppKey(), device_key, session)).encode()
+        return await wire.ask("POST", f"/device_sessions/{session_id}/approve", body, key=None)
+
+    assert same({name: await sign(signing.session_id, key) for name, key in devices.items()}) == []
+    sessions = {"unknown": uuid4(), "off": off.session_id, "of a registration": own.session_id}
+    assert same({name: await sign(each, own.device_key) for name, each in sessions.items()}) == []
+    assert same({n: await wire.ask("GET", f"/device_sessions/{each}", key=None) for n, each in sessions.items()}) == []
+    reads = {"unknown": uuid4(), "foreign": foreign}
+    for method, end in (("GET", ""), ("PATCH", "/resend_token"), ("DELETE", "/disable")):
+        path = f"/account/{party.account.key}/device"
+        asked = {name: await wire.ask(method, f"{path}/{key}{end}", key=party.api_key) for name, key in reads.items()}
+        assert same(asked) == []
+    assert await world.snapshot() == before
 
 
 async def test_the_comparison_of_answers_sees_a_difference(wire: Wire) -> None:

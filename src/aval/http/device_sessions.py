@@ -16,8 +16,8 @@ from aval.http.parts import Parts
 from aval.http.rates import SessionRates
 from aval.http.strict_json import decode
 from aval.http.transfer_body import Errors
-from aval.operations.open_device_session import open_device_session
-from aval.operations.sign_operation import SignCall, sign_operation
+from aval.operations.sign_operation import SignCall
+from aval.operations.transfer_desk import TransferDesk
 from aval.storage.device_sessions import SessionOwner, find_session_owner
 
 SESSION_REQUESTS_PER_MINUTE = 10  # spec transfers.md §5.2
@@ -76,10 +76,16 @@ class DeviceSessions:
         self._app = app
         self._rates = SessionRates(SESSION_REQUESTS_PER_MINUTE)
 
+    @property
+    def desk(self) -> TransferDesk:
+        """Where calls on one operation are counted."""
+        assert self._app.desk is not None
+        return self._app.desk
+
     async def read(self, call: Call) -> Answer:
         """GET /device_sessions/{session_id}."""
         owner = await self._owner(call)
-        opened = await open_device_session(self._app.db, owner=owner, session_id=_session_of(call))
+        opened = await self.desk.open_session(owner, _session_of(call))
         told: dict[str, Any] = {"session_id": opened.session_id, "session_status": opened.status.value}
         if opened.nonce is not None and opened.nonce_expires_at is not None:
             told |= {"nonce": opened.nonce, "nonce_expires_at": wire_datetime(opened.nonce_expires_at)}
@@ -112,7 +118,7 @@ class DeviceSessions:
             told=signed_fields(body),
             correlation_id=call.correlation_id,
         )
-        status = await sign_operation(self._app.db, owner=owner, call=sign)
+        status = await self.desk.sign(owner, sign)
         return json_answer(200, {"session_id": sign.session_id, "session_status": status.value})
 
     async def _owner(self, call: Call) -> SessionOwner:

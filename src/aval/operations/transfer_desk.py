@@ -11,6 +11,7 @@ from uuid import UUID
 
 from aval.domain.batch import BatchRequest
 from aval.domain.challenge import Challenge
+from aval.domain.device import SessionStatus
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring
 from aval.domain.request import TransferRequest
@@ -18,12 +19,15 @@ from aval.operations.await_settlement import SettlementWatch
 from aval.operations.cancel_transfer import CancelCall, cancel_transfer
 from aval.operations.coalesce import Coalescer, Postponed
 from aval.operations.confirm_transfer import ConfirmCall, Confirmed, Outcome, Replay, confirm_transfers
+from aval.operations.open_device_session import OpenedSession, open_device_session
 from aval.operations.register_device import DeviceRequest, register_device
 from aval.operations.request_batch import request_batch
 from aval.operations.request_transfer import Requested, Rules, request_transfers
 from aval.operations.resend_token import ResendCall, resend_token
+from aval.operations.sign_operation import SignCall, sign_operation
 from aval.storage.challenges import OperationId, Question
 from aval.storage.database import Database
+from aval.storage.device_sessions import SessionOwner
 from aval.storage.idempotency import complete_answer
 
 BUSY_RETRY_SECONDS = 1
@@ -95,25 +99,34 @@ class TransferDesk:
 
     async def confirm(self, call: ConfirmCall) -> Outcome:
         """Judge a token; raises Refusal, PrincipalStale, LockNotWon."""
-        self._refuse_busy(call.question)
+        self._refuse_busy(*_limited(call.question))
         confirmations = self._batch_confirmations if call.kind.is_batch else self._confirmations
         return await confirmations.submit(call)
 
     async def resend(self, call: ResendCall) -> Confirmed | Replay:
         """Issue the next token; raises Refusal, LockNotWon."""
-        with self._counted(call.question):
+        with self._counted(*_limited(call.question)):
             return await resend_token(self._db, call=call, rules=self._rules)
 
     async def cancel(self, call: CancelCall) -> Confirmed | Replay:
         """Cancel what waits for approval; raises Refusal, LockNotWon."""
-        with self._counted(call.question):
+        with self._counted(*_limited(call.question)):
             return await cancel_transfer(self._db, call=call)
 
+    async def open_session(self, owner: SessionOwner, session_id: UUID) -> OpenedSession:
+        """Show a device what it is to sign; raises Refusal, LockNotWon."""
+        with self._counted((owner.integrator_key, owner.operation_key), owner.has_budgets):
+            return await open_device_session(self._db, owner=owner, session_id=session_id)
+
+    async def sign(self, owner: SessionOwner, call: SignCall) -> SessionStatus:
+        """Take a device's signature; raises Refusal, LockNotWon."""
+        with self._counted((owner.integrator_key, owner.operation_key), owner.has_budgets):
+            return await sign_operation(self._db, owner=owner, call=call)
+
     @contextmanager
-    def _counted(self, question: Question) -> Iterator[None]:
+    def _counted(self, operation: OperationId, is_limited: bool) -> Iterator[None]:
         """A call outside of the batches holds a connection while it waits for its operation."""
-        self._refuse_busy(question)
-        operation = (question.principal.integrator.key, question.operation_key)
+        self._refuse_busy(operation, is_limited)
         self._alone[operation] += 1
         try:
             yield
@@ -122,12 +135,11 @@ class TransferDesk:
             if not self._alone[operation]:
                 del self._alone[operation]
 
-    def _refuse_busy(self, question: Question) -> None:
-        operation = (question.principal.integrator.key, question.operation_key)
+    def _refuse_busy(self, operation: OperationId, is_limited: bool) -> None:
         waiting = self._alone.get(operation, 0) + sum(
             confirmations.waiting_on(operation) for confirmations in (self._confirmations, self._batch_confirmations)
         )
-        if question.principal.integrator.budgets and waiting >= self._waiting_max:
+        if is_limited and waiting >= self._waiting_max:
             raise busy_refusal()
 
     async def settled(self, integrator_key: UUID, operation_key: UUID, *, at_most: timedelta) -> Challenge | None:
@@ -154,6 +166,12 @@ class TransferDesk:
         return await confirm_transfers(
             self._db, calls=calls, keyring=self._keyring.current(), rules=self._rules, may_wait=may_wait
         )
+
+
+def _limited(question: Question) -> tuple[OperationId, bool]:
+    """The operation a call waits for, and whether its integrator has budgets."""
+    integrator = question.principal.integrator
+    return (integrator.key, question.operation_key), integrator.budgets
 
 
 def busy_refusal() -> Refusal:
