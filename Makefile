@@ -40,7 +40,7 @@ $(STAMP): requirements-dev.lock pyproject.toml | $(PY)
 	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: $(STAMP) ## watch a TED and a Pix go from request to settled, on an Aval of its own
+demo: $(STAMP) ## watch a TED, a Pix and a batch go from request to settled, on an Aval of its own
 	@$(BIN)/aval demo
 
 run: $(STAMP) ## start Aval on this machine: API, worker and PostgreSQL

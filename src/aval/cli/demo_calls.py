@@ -1,4 +1,4 @@
-"""The two ends of the demo's wire: calls to the API, and a receiver of its webhooks."""
+"""The ends of the demo's wire: the integrator's calls, the operator's, and a receiver of webhooks."""
 
 import asyncio
 import time
@@ -10,15 +10,14 @@ from typing import Any, Self, TypeVar
 import aiohttp
 import msgspec
 from aiohttp import web
-from standardwebhooks import Webhook, WebhookVerificationError
+
+from aval.client import ApiKey, AvalClient, Refused, Tried, Webhook, WebhookNotValid, verify_webhook
 
 ANSWER_S = 20
 LOOK_S = 0.05  # between two looks at what the worker has to do first
 WAIT_S = 20.0
 
 Value = TypeVar("Value")
-
-_DECODER = msgspec.json.Decoder(float_hook=str)  # no amount passes through a float
 
 
 class DemoFailed(Exception):
@@ -30,30 +29,56 @@ class DemoFailed(Exception):
         self.seen = seen
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An answer of the API, and what was asked."""
-
-    method: str
-    path: str
-    status: int
-    milliseconds: float
-    body: Any
+def check(what: str, seen: object, expected: object) -> None:
+    """Raise DemoFailed unless it is so."""
+    if seen != expected:
+        raise DemoFailed(what, seen)
 
 
-class Caller:
-    """One holder of an API key; keeps its connections and the last answer."""
+class Wire:
+    """The Python client of the integrator, and how its last try went."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str) -> None:
+        self.aval = AvalClient(base_url, ApiKey(api_key), timeout_s=ANSWER_S, watch=self._note)
+        self._tried: Tried | None = None
+
+    def answered(self, status: int) -> Tried:
+        """The last try; raises DemoFailed unless its answer had this status."""
+        assert self._tried is not None
+        check(f"{self._tried.method} {self._tried.path} answers {status}", self._tried.status, status)
+        return self._tried
+
+    def _note(self, tried: Tried) -> None:
+        self._tried = tried
+
+
+async def refusal_of(what: str, call: Awaitable[object]) -> Refused:
+    """How a call is refused; raises DemoFailed if it is not."""
+    try:
+        answer = await call
+    except Refused as refused:
+        return refused
+    raise DemoFailed(what, answer)
+
+
+class Operator:
+    """Makes what there has to be, over the administration API."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, admin_key: str) -> None:
         self._session = session
         self._base_url = base_url
-        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+        self._headers = {"Authorization": f"Bearer {admin_key}", "Content-Type": "application/json"}
 
-    async def see(self, method: str, path: str, body: Any = None, *, expect: int) -> Seen:
-        """Call, and raise DemoFailed unless the answer has this status."""
-        sent = None if body is None else msgspec.json.encode(body)
-        limit = aiohttp.ClientTimeout(ANSWER_S)
-        started = time.perf_counter()
+    async def post(self, path: str, body: Any) -> Any:
+        """POST something new, and return the answer's body."""
+        return await self._call("POST", path, body, expect=201)
+
+    async def put(self, path: str, body: Any) -> Any:
+        """PUT something, and return the answer's body."""
+        return await self._call("PUT", path, body, expect=200)
+
+    async def _call(self, method: str, path: str, body: Any, *, expect: int) -> Any:
+        sent, limit = msgspec.json.encode(body), aiohttp.ClientTimeout(ANSWER_S)
         try:
             async with self._session.request(
                 method, self._base_url + path, data=sent, headers=self._headers, timeout=limit
@@ -61,22 +86,9 @@ class Caller:
                 text = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DemoFailed(f"{method} {path} answers", type(error).__name__) from None
-        milliseconds = (time.perf_counter() - started) * 1_000
         if response.status != expect:
             raise DemoFailed(f"{method} {path} answers {expect}", f"{response.status} {text.decode(errors='replace')}")
-        return Seen(method, path, response.status, milliseconds, _DECODER.decode(text) if text else None)
-
-    async def post(self, path: str, body: Any) -> Any:
-        """POST something new, and return the answer's body."""
-        return (await self.see("POST", path, body, expect=201)).body
-
-    async def put(self, path: str, body: Any) -> Any:
-        """PUT something, and return the answer's body."""
-        return (await self.see("PUT", path, body, expect=200)).body
-
-    async def get(self, path: str) -> Any:
-        """GET the body of something."""
-        return (await self.see("GET", path, expect=200)).body
+        return msgspec.json.decode(text)
 
 
 async def until(what: str, look: Callable[[], Awaitable[Value | None]]) -> Value:
@@ -93,12 +105,10 @@ async def until(what: str, look: Callable[[], Awaitable[Value | None]]) -> Value
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A webhook as it arrived, and what the public library of Standard Webhooks said of it."""
+    """A webhook whose signature was right, and whether the same with one word changed was refused."""
 
-    event: Any
-    event_id: str
+    webhook: Webhook
     signature: str
-    is_genuine: bool
     is_forgery_refused: bool
 
 
@@ -108,7 +118,7 @@ class Receiver:
     def __init__(self) -> None:
         self.secret = ""
         self.url = ""
-        self._heard: asyncio.Queue[Heard] = asyncio.Queue()
+        self._heard: asyncio.Queue[Heard | None] = asyncio.Queue()
         application = web.Application()
         application.router.add_post("/webhooks", self._receive)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
@@ -128,27 +138,27 @@ class Receiver:
         await self._runner.cleanup()
 
     async def heard(self) -> Heard:
-        """The next webhook; raises DemoFailed if none comes."""
+        """The next webhook; raises DemoFailed if none comes or Aval did not sign it."""
         try:
-            return await asyncio.wait_for(self._heard.get(), WAIT_S)
+            heard = await asyncio.wait_for(self._heard.get(), WAIT_S)
         except TimeoutError:
             raise DemoFailed("a webhook arrives", f"nothing within {WAIT_S:.0f} s") from None
+        if heard is None:
+            raise DemoFailed("the signature verifies", "it does not")
+        return heard
 
     async def _receive(self, request: web.Request) -> web.Response:
         body, headers = await request.read(), dict(request.headers)
-        heard = Heard(
-            event=_DECODER.decode(body),
-            event_id=headers.get("webhook-id", ""),
-            signature=headers.get("webhook-signature", ""),
-            is_genuine=self._is_signed(body, headers),
-            is_forgery_refused=not self._is_signed(body.replace(b'"sent"', b'"sunk"', 1), headers),
-        )
-        self._heard.put_nowait(heard)
-        return web.Response(status=204 if heard.is_genuine else 400)
+        webhook, forged = self._verified(headers, body), body.replace(b'"sent"', b'"sunk"', 1)
+        if webhook is None:
+            self._heard.put_nowait(None)
+            return web.Response(status=400)
+        is_refused = self._verified(headers, forged) is None
+        self._heard.put_nowait(Heard(webhook, headers.get("webhook-signature", ""), is_refused))
+        return web.Response(status=204)
 
-    def _is_signed(self, body: bytes, headers: dict[str, str]) -> bool:
+    def _verified(self, headers: dict[str, str], body: bytes) -> Webhook | None:
         try:
-            Webhook(self.secret).verify(body, headers, json_parse=False)
-        except WebhookVerificationError:
-            return False
-        return True
+            return verify_webhook(self.secret, headers, body)
+        except WebhookNotValid:
+            return None

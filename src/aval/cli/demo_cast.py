@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from aval.cli.demo_calls import Caller, Receiver
+from aval.cli.demo_calls import Operator, Receiver, Wire
 from aval.domain.money import Brl
 
 INTEGRATOR_NAME = "Banco Aurora"
@@ -16,6 +16,7 @@ PHONE = "+5511987651234"
 EMAIL = "beatriz@livraria.example.com"
 BALANCE = Brl(25_000_00)
 TED_FEE = Brl(8_50)
+POWERS = ["pix_transfer", "pix_transfer_batch", "ted"]
 SCOPES = ["transfers:write", "transfers:read", "webhooks:write", "sandbox"]
 
 
@@ -28,7 +29,7 @@ class Cast:
     api_key: str = field(repr=False)
 
 
-async def engage(admin: Caller) -> Cast:
+async def engage(admin: Operator) -> Cast:
     """Make a sandbox integrator, so that the hour and the day do not matter, and all it needs to transfer."""
     integrator = await admin.post(
         "/admin/integrators", {"name": INTEGRATOR_NAME, "ispb": "12345678", "mode": "sandbox", "locale": "en"}
@@ -41,7 +42,7 @@ async def engage(admin: Caller) -> Cast:
     return Cast(UUID(integrator["integrator_key"]), UUID(account_key), credential["api_key"])
 
 
-async def _account(admin: Caller, base: str) -> str:
+async def _account(admin: Operator, base: str) -> str:
     account = {
         "account_branch": "0001",
         "account_number": "4821567",
@@ -60,19 +61,18 @@ async def _account(admin: Caller, base: str) -> str:
     return key
 
 
-async def _approver(admin: Caller, base: str, account_key: str) -> None:
+async def _approver(admin: Operator, base: str, account_key: str) -> None:
     approver = await admin.post(f"{base}/approvers", {"document_number": CPF, "name": APPROVER_NAME})
     key = approver["approver_key"]
     for contact_type, destination in (("sms", PHONE), ("email", EMAIL)):
         contact = {"contact_type": contact_type, "destination": destination}
         await admin.post(f"{base}/approvers/{key}/contacts", contact)
-    await admin.put(f"{base}/accounts/{account_key}/approvers/{key}", {"powers": ["pix_transfer", "ted"]})
+    await admin.put(f"{base}/accounts/{account_key}/approvers/{key}", {"powers": POWERS})
 
 
-async def listen(caller: Caller, receiver: Receiver) -> None:
+async def listen(wire: Wire, receiver: Receiver) -> None:
     """Register the receiver as a webhook target, and give it the secret that is shown this once."""
-    made = await caller.post("/webhook_endpoints", {"url": receiver.url})
-    receiver.secret = made["secret"]
+    receiver.secret = (await wire.aval.create_webhook_endpoint(receiver.url)).secret
 
 
 def number(amount: Brl) -> msgspec.Raw:

@@ -14,14 +14,14 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from aval.cli.demo_calls import Seen
+from aval.client import InboxMessage, Tried
 from aval.domain.money import Brl
 from aval.storage.ledger import AccountLedger, LedgerEntry
 
 WIDTH_MAX = 100
 PHONE_WIDTH = 42
 MAIL_WIDTH = 78
-BEAT_S = 0.6  # time to read, where somebody does
+BEAT_S = 0.5  # time to read, where somebody does
 GUTTER = 2
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -51,34 +51,34 @@ class Screen:
         """Something that is so now; rich markup."""
         self._show(_marked("[green]✓", told))
 
-    def call(self, seen: Seen, told: str) -> None:
+    def call(self, tried: Tried, told: str) -> None:
         """A call and its answer, on one line each."""
-        colour = "green" if seen.status < 400 else "yellow"
+        colour = "green" if (tried.status or 0) < 400 else "yellow"
         line = Text.assemble(
-            (f"{seen.method} ", "bold"),
-            (_UUID.sub("…", seen.path), ""),
-            (f"  {seen.status}", f"bold {colour}"),
-            (f"  {seen.milliseconds:.0f} ms", "dim"),
+            (f"{tried.method} ", "bold"),
+            (_UUID.sub("…", tried.path), ""),
+            (f"  {tried.status}", f"bold {colour}"),
+            (f"  {tried.took_s * 1_000:.0f} ms", "dim"),
         )
         self._show(line)
         self._show(_marked(f"[{colour}]→", told))
 
-    async def phone(self, message: Any) -> None:
+    async def phone(self, message: InboxMessage) -> None:
         """A short message as the approver's phone shows it."""
         await self._beat()
-        bubble = Panel(_with_token(message["text"]), box=box.ROUNDED, style="white on grey19", border_style="grey50")
-        number = Align.center(Text(message["destination"], style="dim"))
+        bubble = Panel(_with_token(message.text), box=box.ROUNDED, style="white on grey19", border_style="grey50")
+        number = Align.center(Text(message.destination, style="dim"))
         self._centred(
             Panel(Group(number, bubble), title="● ▬▬▬▬", box=box.HEAVY, border_style="blue", width=PHONE_WIDTH)
         )
 
-    async def mail(self, message: Any, sender: str) -> None:
+    async def mail(self, message: InboxMessage, sender: str) -> None:
         """A mail as the approver's reader shows it."""
         await self._beat()
         head = Table.grid(padding=(0, 1))
-        for name, value in (("From", sender), ("To", message["destination"]), ("Subject", message["subject"])):
+        for name, value in (("From", sender), ("To", message.destination), ("Subject", message.subject or "")):
             head.add_row(Text(name, style="dim"), Text(value, style="bold" if name == "Subject" else ""))
-        content = Group(head, Rule(style="blue"), _with_token(message["text"]))
+        content = Group(head, Rule(style="blue"), _with_token(message.text))
         self._centred(Panel(content, title="✉", box=box.ROUNDED, border_style="blue", width=MAIL_WIDTH))
 
     def ledger(self, ledger: AccountLedger) -> None:
@@ -126,9 +126,9 @@ def _marked(mark: str, told: str) -> Table:
     return grid
 
 
-def _with_token(text: str) -> Text:
+def _with_token(text: str | None) -> Text:
     """The text with its last word, the token, made to stand out."""
-    before, _, token = text.rstrip().rpartition(" ")
+    before, _, token = (text or "").rstrip().rpartition(" ")
     return Text.assemble(before, " ", (token, "bold bright_yellow"))
 
 

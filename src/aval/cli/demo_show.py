@@ -9,13 +9,15 @@ from uuid import uuid4
 import aiohttp
 
 from aval.cli.admin import command_author
-from aval.cli.demo_calls import Caller, DemoFailed, Receiver, until
+from aval.cli.demo_calls import DemoFailed, Operator, Receiver, Wire, until
 from aval.cli.demo_cast import ACCOUNT_NAME, APPROVER_NAME, INTEGRATOR_NAME, Cast, engage, listen
 from aval.cli.demo_screen import Screen
-from aval.cli.demo_story import Stage, play
+from aval.cli.demo_stage import Stage
+from aval.cli.demo_story import play
 from aval.cli.deployment import Deployment, opened
 from aval.cli.run import answers
 from aval.cli.seed import base_url
+from aval.client import CallFailed
 from aval.operations.create_admin_key import create_admin_key
 from aval.operations.revoke_admin_key import revoke_admin_key
 from aval.storage.database import Database
@@ -44,6 +46,9 @@ async def show(own: Deployment, dsn: str) -> int:
     except DemoFailed as failed:
         screen.failed(failed.what, failed.seen)
         return 1
+    except CallFailed as failed:
+        screen.failed(f"{failed.call} succeeds", str(failed).removeprefix(f"{failed.call}: "))
+        return 1
     screen.closing(f"All of it took {time.monotonic() - started:.0f} seconds.", CLOSING)
     return 0
 
@@ -63,18 +68,15 @@ async def _stage(own: Deployment, dsn: str, screen: Screen) -> AsyncIterator[Sta
         _admin_key(own, db) as admin_key,
     ):
         screen.fact(f"The API answers on [bold]{url}[/], a worker is at work.")
-        cast = await engage(Caller(session, url, admin_key))
-        caller = Caller(session, url, cast.api_key)
-        await listen(caller, receiver)
-        screen.fact(
-            f"[bold]{INTEGRATOR_NAME}[/] may call; [bold]{ACCOUNT_NAME}[/] has an account there, and "
-            f"[bold]{APPROVER_NAME}[/] approves for it."
-        )
-
-        async def ledger() -> AccountLedger:
-            return await _ledger(reader, cast)
-
-        yield Stage(screen, caller, receiver, cast, ledger)
+        cast = await engage(Operator(session, url, admin_key))
+        wire = Wire(url, cast.api_key)
+        async with wire.aval:
+            await listen(wire, receiver)
+            screen.fact(
+                f"[bold]{INTEGRATOR_NAME}[/] may call; [bold]{ACCOUNT_NAME}[/] has an account there, and "
+                f"[bold]{APPROVER_NAME}[/] approves for it."
+            )
+            yield Stage(screen, wire, receiver, cast, partial(_ledger, reader, cast))
 
 
 @asynccontextmanager
