@@ -81,5 +81,6 @@ def test_a_file_has_a_largest_size_and_a_largest_number_of_lines(monkeypatch: py
     monkeypatch.setattr(sheet, "LINES_MAX", 2)
     assert read(f"{HEADER}\na,1\nb,2\n").is_complete
     assert read(f"{HEADER}\na,1\nb,2\nc,3\n").faults == [Fault(4, "", "is too long: at most 2 lines")]
+    assert read(f"{HEADER}\n,1\n,2\n,3\n").faults == [Fault(4, "", "is too long: at most 2 lines")]  # bad ones, too
     monkeypatch.setattr(sheet, "BYTES_MAX", 4)
     assert not read(f"{HEADER}\na,1\n").is_complete

@@ -67,10 +67,10 @@ def read_sheet(content: bytes, *, required: Sequence[str], optional: Sequence[st
         if faults := list(_header_faults(number, header, required, optional)):
             return Sheet([], faults, is_complete=False)
         sheet = Sheet()
-        for number, cells in rows:
-            _take(sheet, number, cells, header, required)
-            if len(sheet.lines) > LINES_MAX:
+        for place, (number, cells) in enumerate(rows):
+            if place == LINES_MAX:  # bad lines count as well, each may have many faults
                 raise _Unreadable(number, f"is too long: at most {LINES_MAX} lines")
+            _take(sheet, number, cells, header, required)
     except _Unreadable as error:
         return Sheet([], [Fault(error.line, FILE, error.reason)], is_complete=False)
     return sheet
