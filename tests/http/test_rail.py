@@ -164,6 +164,16 @@ async def test_what_is_no_callback_is_refused(core: Core, body: Any, code: str):
     assert (answer.status, answer.code) == (400, code)
 
 
+@pytest.mark.parametrize("hidden", ["\x00", "\u202e", "\x1b[2J"])
+async def test_a_return_is_not_described_by_hidden_characters(core: Core, hidden: str):
+    key = await core.approved()
+    assert (await core.tell(sent(key))).status == 204
+    word = {"rail_reference": str(key), "settlement_status": "returned", **RETURN}
+    answer = await core.tell(word | {"description": f"closed{hidden}"})
+    assert (answer.status, answer.code) == (400, "QIT000001")
+    assert await core.stage.status(key) == ("sent", None)
+
+
 async def test_a_real_core_settles_each_item_once_though_it_answers_badly(own_stage: Stage):
     """Half of its answers are lost after it has accepted, or are a 500; what it executed is told by its own ledger."""
     core = await make_core(own_stage)

@@ -182,6 +182,12 @@ async def test_an_owner_with_a_missing_field_is_no_answer(missing: str) -> None:
         await _rail(Wire(_told(target_account=account))).find_pix_key("a@example.com")
 
 
+@pytest.mark.parametrize("name", [name for name in TARGET_ACCOUNT if name != "owner_name"])
+async def test_an_owner_with_hidden_characters_in_bank_data_is_no_answer(name: str) -> None:
+    with pytest.raises(RailSilent):
+        await _rail(Wire(_told(target_account={**TARGET_ACCOUNT, name: "1\x00"}))).find_pix_key("a@example.com")
+
+
 def test_the_registry_gives_the_sandbox_without_url() -> None:
     registry = RailRegistry(Wire())
     assert isinstance(registry.rail_of(RailTarget(KEY, None, None)), SandboxRail)

@@ -125,6 +125,8 @@ class HttpRail:
         if owner is None or not (name := _shown(owner.target_account.owner_name)):
             raise RailSilent
         account = msgspec.structs.asdict(owner.target_account) | {"owner_name": name}
+        if any(clean(text) is None for text in account.values()):
+            raise RailSilent
         return PayeeFound(account, _shown(owner.financial_institution_name or "") or None)
 
     async def _call(
@@ -167,6 +169,8 @@ def callback_of(body: bytes) -> RailCallback:
         told = msgspec.json.decode(body, type=_Callback)
     except msgspec.ValidationError:
         raise Refusal("qit.schema_error") from None
+    if told.description is not None and clean(told.description) is None:
+        raise schema_refusal(("description", "invalid_value"))
     answer = _returned(told) if told.settlement_status == "returned" else _settled(told)
     if answer is None:
         raise schema_refusal((_NEEDED_FIELD[told.settlement_status], "missing"))
