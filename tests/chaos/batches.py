@@ -84,20 +84,22 @@ async def approved_batches(
     aval: RunningAval, integrator: Integrator, chance: random.Random, *, batches: int, items: int
 ) -> list[UUID]:
     """Request and approve batches of either kind, all through the API."""
-    bodies = [_body(integrator, chance, list(ITEMS_OF)[number % 2], items) for number in range(batches)]
-    return list(await asyncio.gather(*(_approved(aval, integrator, kind, body) for kind, body in bodies)))
+    kinds = [list(ITEMS_OF)[number % 2] for number in range(batches)]
+    bodies = [batch_body(integrator, chance, kind, items) for kind in kinds]
+    made = (_approved(aval, integrator, kind, body) for kind, body in zip(kinds, bodies, strict=True))
+    return list(await asyncio.gather(*made))
 
 
-def _body(integrator: Integrator, chance: random.Random, kind: str, items: int) -> tuple[str, dict[str, Any]]:
-    party = integrator.party
-    singles = []
+def batch_body(integrator: Integrator, chance: random.Random, kind: str, items: int) -> dict[str, Any]:
+    """A request for a batch whose items the core treats in every way it knows."""
+    party, singles = integrator.party, []
     for centavos in chance.choices(list(CENTAVOS), list(CENTAVOS.values()), k=items):
         single = party.pix(transaction_amount=float(f"{chance.randint(1, 9)}.{centavos}"))
         del single["tfa_info"]
         if kind == "ted_batch":
             del single["pix_transfer_type"]
         singles.append(single)
-    return kind, {"request_control_key": str(uuid4()), ITEMS_OF[kind]: singles, "tfa_info": party.tfa_info}
+    return {"request_control_key": str(uuid4()), ITEMS_OF[kind]: singles, "tfa_info": party.tfa_info}
 
 
 async def _approved(aval: RunningAval, integrator: Integrator, kind: str, body: dict[str, Any]) -> UUID:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,7 +23,8 @@ ONSET_S = 0.5  # calls that were on their way when PostgreSQL went may have been
 APPROVED = ("pending", "sent")
 
 ROWS = """
-select o.operation_id, o.integrator_id, o.request_control_key, c.status, c.attempts_used, c.rejection_reason,
+select o.operation_id, o.integrator_id, o.batch_id, o.kind like '%_batch' as is_batch, o.request_control_key,
+       c.status, c.attempts_used, c.rejection_reason,
        c.transaction_key, c.consumed_at is not null as is_approved, o.amount_centavos, o.fee_centavos,
        coalesce(p.wrong, 0) as wrong, coalesce(p.right_one, 0) as right_one, j.state as job_state, j.last_error
   from aval.operations o join aval.challenges c using (integrator_id, operation_id)
@@ -160,7 +161,7 @@ def _request_faults(operations: Sequence[Operation], rows: dict[UUID, Any]) -> I
 def _rail_faults(ledger: dict[str, Any], rows: Sequence[Any]) -> Iterator[str]:
     """ST1: the rail's own ledger is the truth; what was approved is in it once, and nothing else."""
     entries = {entry["rail_reference"]: entry for entry in ledger["entries"]}
-    approved = {str(row["operation_id"]): row for row in rows if row["is_approved"]}
+    approved = {str(row["operation_id"]): row for row in rows if row["is_approved"] and not row["is_batch"]}
     if ledger["blind_posts"] or ledger["bad_signatures"]:
         yield f"ST1: sent again without asking: {ledger['blind_posts']}; bad signatures: {ledger['bad_signatures']}"
     yield from (f"ST1: the rail settled {key}, which nobody approved" for key in entries.keys() - approved.keys())
@@ -197,17 +198,30 @@ def _webhook_faults(events: Sequence[Any], seen: dict[str, Any], rows: dict[UUID
     )
     yield from (f"WH2: event {key} is not in the database" for key in seen["events"].keys() - stored.keys())
     received = sorted(seen["events"].values(), key=lambda event: (event["operation_key"], event["sequence"]))
+    yield from _number_faults([(stored[key], event) for key, event in seen["events"].items() if key in stored])
     for key, group in groupby(received, key=lambda event: event["operation_key"]):
-        told_events = list(group)
-        sequence = [event["sequence"] for event in told_events]
-        if sequence != list(range(1, len(sequence) + 1)):
-            yield f"WH2: {key} has sequence {sequence}"
-        last, status = told_events[-1]["status"], rows[UUID(key)]["status"]
+        last, status = list(group)[-1]["status"], rows[UUID(key)]["status"]
         if last != status:
             yield f"ST1: the last webhook of {key} says {last}, the row {status}"
-    silent = {str(key) for key, row in rows.items() if row["status"] in ("sent", "rejected", "cancelled")}
-    for key in silent - {event["operation_key"] for event in received}:
+    for key in _ended(rows) - {event["operation_key"] for event in received}:
         yield f"WH1: {key} ended without a webhook"
+
+
+def _number_faults(told_events: Sequence[tuple[Any, dict[str, Any]]]) -> Iterator[str]:
+    """Webhooks of items count in their batch."""
+    numbers: dict[UUID, list[int]] = defaultdict(list)
+    for row, event in told_events:
+        numbers[row["operation_id"]].append(event["sequence"])
+    for key, sequence in numbers.items():
+        if sorted(sequence) != list(range(1, len(sequence) + 1)):
+            yield f"WH2: {key} has sequence {sorted(sequence)}"
+
+
+def _ended(rows: dict[UUID, Any]) -> set[str]:
+    """What has to have told its end: an approved batch once none of its items is pending."""
+    going_on = {row["batch_id"] for row in rows.values() if row["status"] == "pending"}
+    ends = ("sent", "rejected", "cancelled", "approved")
+    return {str(key) for key, row in rows.items() if row["status"] in ends and key not in going_on}
 
 
 def _money_faults(money: Sequence[Any], integrators: Sequence[Integrator]) -> Iterator[str]:
@@ -233,8 +247,7 @@ async def _read(load: Load, operation: Operation, rows: dict[UUID, Any], places:
     async with places:
         reply = await load.read(operation)
     status = rows[operation.key]["status"] if operation.key in rows else None
-    name = "pix_transfer_status" if operation.kind == "pix_transfer" else "ted_status"
-    if reply is None or reply.status != 200 or reply.json[name] != status:
+    if reply is None or reply.status != 200 or reply.json[f"{operation.kind}_status"] != status:
         return [f"ST1: GET {operation.key} is not {status}: {reply}"]
     return []
 

@@ -11,11 +11,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from aval.storage.database import DatabaseUnavailable
+from tests.chaos.batches import ITEMS_OF, batch_body
 from tests.chaos.parties import Integrator
 from tests.factories import Reply
 from tests.proof.deployment import AvalProcess, RunningAval, live_tokens
 
 PAUSE_S = 0.4
+KINDS = ["pix_transfer", "ted", "pix_transfer", "ted", "pix_transfer", "ted", *ITEMS_OF]
+ITEMS_MAX = 5  # of a batch
 # Weights of the centavos that tell the core what to do (transfers.md §10); not 97, of which nothing ever ends.
 CENTAVOS = {"01": 70, "91": 4, "92": 4, "93": 4, "94": 1, "95": 4, "96": 1, "98": 5, "99": 4}
 NO_HEADERS: Mapping[str, str] = {}
@@ -37,7 +40,7 @@ class Outcome(Enum):
 _BY_CODE = {
     **dict.fromkeys(("PXT000173", "TED000084"), Outcome.INCORRECT),
     **dict.fromkeys(("PXT000171", "TED000082"), Outcome.EXCEEDED),
-    **dict.fromkeys(("PXT000175", "TED000086"), Outcome.INVALID_STATUS),
+    **dict.fromkeys(("PXT000175", "PXT000180", "TED000086", "TED000102"), Outcome.INVALID_STATUS),
     **dict.fromkeys(("PXT000132", "PXT000919", "TED000006", "TED000919"), Outcome.APPROVED),
     **dict.fromkeys(("QIT000943", "PXT000172", "TED000083"), Outcome.REFUSED),
     "QIT000944": Outcome.NOTHING,
@@ -79,7 +82,6 @@ class Operation:
     kind: str
     key: UUID
     request_control_key: str
-    amount: str
     token: str = field(repr=False, default="")
     calls: list[TokenCall] = field(default_factory=list)
     cancelled: Outcome = Outcome.NOTHING
@@ -139,7 +141,7 @@ class Load:
 
     async def read(self, operation: Operation) -> Reply | None:
         """GET one operation."""
-        path = f"{operation.path}/outgoing"
+        path = operation.path if operation.kind in ITEMS_OF else f"{operation.path}/outgoing"
         return await self.send(self._aval.apis[0], "GET", path, None, operation.integrator.party.api_key)
 
     def _note(self, api: AvalProcess, what: str, started_at: float, reply: Reply | None) -> None:
@@ -154,18 +156,14 @@ class Load:
     async def _request(self, chance: random.Random) -> Operation | None:
         """Make a transfer; the same request is repeated until its outcome is known."""
         (integrator,) = chance.choices(self._integrators, [5, 6, 1])
-        party, kind = integrator.party, chance.choice(["pix_transfer", "ted"])
-        (centavos,) = chance.choices(list(CENTAVOS), list(CENTAVOS.values()))
-        amount = f"{chance.randint(1, 40)}.{centavos}"
-        body = party.pix(transaction_amount=float(amount))
-        if kind == "ted":
-            del body["pix_transfer_type"]
+        party, kind = integrator.party, chance.choice(KINDS)
+        body = _body(integrator, chance, kind)
         control_key = body["request_control_key"]
         while not self.has_ended:
             path = f"/account/{party.account.key}/{kind}"
             reply = await self.send(self._chosen(chance), "POST", path, body, party.api_key)
             if reply is not None and reply.status == 202:
-                operation = Operation(integrator, kind, UUID(reply.json[f"{kind}_key"]), control_key, amount)
+                operation = Operation(integrator, kind, UUID(reply.json[f"{kind}_key"]), control_key)
                 operation.token = await self._token_of(operation)
                 self.operations.append(operation)
                 return operation
@@ -294,6 +292,16 @@ class Load:
             self._violations.append(f"TK3: {operation.key}: {incorrect} wrong tokens answered, counted: {row}")
         elif is_approved and not row["is_approved"]:
             self._violations.append(f"TK3: {operation.key} was answered as approved and is not")
+
+
+def _body(integrator: Integrator, chance: random.Random, kind: str) -> dict[str, Any]:
+    if kind in ITEMS_OF:
+        return batch_body(integrator, chance, kind, chance.randint(1, ITEMS_MAX))
+    (centavos,) = chance.choices(list(CENTAVOS), list(CENTAVOS.values()))
+    body = integrator.party.pix(transaction_amount=float(f"{chance.randint(1, 40)}.{centavos}"))
+    if kind == "ted":
+        del body["pix_transfer_type"]
+    return body
 
 
 def _wrong_token(right: str, chance: random.Random) -> str:

@@ -24,6 +24,9 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+KINDS = ("pix_transfer", "ted", "pix_transfer_batch", "ted_batch")
+KEYS, STATUSES = [f"{kind}_key" for kind in KINDS], [f"{kind}_status" for kind in KINDS]
+
 
 class Receiver:
     """What it is told, and what it has seen."""
@@ -60,8 +63,8 @@ class Receiver:
             {
                 "name": name,
                 "sequence": told["sequence"],
-                "operation_key": data.get("pix_transfer_key") or data.get("ted_key"),
-                "status": data.get("pix_transfer_status") or data.get("ted_status"),
+                "operation_key": next(data[name] for name in KEYS if name in data),
+                "status": next(data[name] for name in STATUSES if name in data),
                 "digest": digest,
                 "times": 0,
             },

@@ -19,7 +19,8 @@ TORN = """
 with recent as (
     select c.*, o.amount_centavos + o.fee_centavos as debit, c.consumed_at is not null as is_approved
       from aval.challenges c join aval.operations o using (integrator_id, operation_id)
-     where c.updated_at > clock_timestamp() - make_interval(secs => $1)
+     where c.updated_at > clock_timestamp() - make_interval(secs => $1) and o.batch_id is null
+       and o.kind not like '%_batch'
 ), seen as (
     select r.operation_id, r.status, r.attempts_used, r.event_sequence, r.is_approved, j.jobs, p.wrong, p.right_one,
            p.last_no, a.judged, a.settled, l.debited = r.debit as is_debited, e.events, e.last_event
@@ -46,6 +47,45 @@ select * from seen
     or is_approved <> (status in ('pending', 'sent') or settled > 0 and status = 'rejected')
     or events <> event_sequence or last_event <> event_sequence
     or events <> settled + (status = 'cancelled' or status = 'rejected' and not is_approved)::int
+"""
+# The same of batches: each stands for its items.
+TORN_BATCHES = """
+with recent as (
+    select c.*, o.amount_centavos, o.fee_centavos, (o.facts->>'item_count')::int as item_count,
+           c.consumed_at is not null as is_approved
+      from aval.challenges c join aval.operations o using (integrator_id, operation_id)
+     where c.updated_at > clock_timestamp() - make_interval(secs => $1) and o.kind like '%_batch'
+), seen as (
+    select r.operation_id, r.status, r.item_count, r.attempts_used, r.event_sequence, r.is_approved, i.*, p.*, e.*,
+           i.amount = r.amount_centavos and i.fees = r.fee_centavos as is_whole,
+           l.debited = r.amount_centavos + r.fee_centavos as is_debited
+      from recent r
+     cross join lateral (select count(*) as items, count(c.operation_id) as promised, count(j.operation_id) as jobs,
+                   count(*) filter (where c.status = 'pending') as pending, sum(o.amount_centavos) as amount,
+                   sum(o.fee_centavos) as fees, sum(a.settled) as settled
+              from aval.operations o
+              left join aval.challenges c using (integrator_id, operation_id)
+              left join aval.settlement_jobs j using (integrator_id, operation_id)
+             cross join lateral (select count(*) as settled from aval.audit a
+                    where (a.integrator_id, a.operation_id) = (o.integrator_id, o.operation_id)) a
+             where o.batch_id = r.operation_id) i
+     cross join lateral (select count(*) filter (where verdict <> 'right') as wrong,
+                   count(*) filter (where verdict = 'right') as right_one
+              from aval.comparisons p
+             where (p.integrator_id, p.operation_id) = (r.integrator_id, r.operation_id)) p
+     cross join lateral (select sum(amount_centavos) filter (where direction = 'debit') as debited
+              from aval.ledger_entries l
+             where (l.integrator_id, l.source_id) = (r.integrator_id, r.operation_id)) l
+     cross join lateral (select count(*) as events, coalesce(max(sequence), 0) as last_event,
+                   count(*) filter (where item_id is null) as finished
+              from aval.events e where (e.integrator_id, e.operation_id) = (r.integrator_id, r.operation_id)) e
+)
+select * from seen
+ where not is_whole or items <> item_count or promised <> is_approved::int * item_count or jobs <> promised
+    or right_one <> is_approved::int or wrong <> attempts_used
+    or is_debited is distinct from nullif(is_approved, false)
+    or events <> event_sequence or last_event <> event_sequence or events - finished <> settled
+    or finished <> (status in ('rejected', 'cancelled') or is_approved and pending = 0)::int
 """
 COUNTED = """
 select operation_id, attempts_used from aval.challenges
@@ -90,8 +130,9 @@ class Watch:
                 await self._look_at_rails()
 
     async def _look(self, connection: Connection) -> None:
-        for row in await connection.fetch(TORN, float(RECENT_S)):
-            self._tell(f"ST1 TK3 AU1: the rows of an operation do not agree: {dict(row)}")
+        for query in (TORN, TORN_BATCHES):
+            for row in await connection.fetch(query, float(RECENT_S)):
+                self._tell(f"ST1 TK3 AU1: the rows of an operation do not agree: {dict(row)}")
         for row in await connection.fetch(COUNTED, float(RECENT_S)):
             self._count(row["operation_id"], row["attempts_used"])
         for row in await connection.fetch(CONNECTIONS):
