@@ -41,6 +41,10 @@ def test_a_link_that_folding_makes_is_taken_apart_too(name: str, made: str) -> N
     assert sms_value(name, is_name=True) == made
 
 
+def test_an_angle_that_folding_makes_is_none() -> None:
+    assert sms_value("Ana \u226f Lima \u226e", is_name=True) == "Ana Lima"
+
+
 def test_html_values_are_escaped() -> None:
     assert html_value('<i>"D\'Ávila" & Cia', is_name=True) == "&lt;i&gt;&quot;D&#x27;Ávila&quot; &amp; Cia"
 
