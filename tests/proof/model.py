@@ -19,11 +19,12 @@ from uuid import UUID
 import pytest
 
 from aval.domain.token import SYMBOLS
-from aval.http import pix, sandbox, ted
+from aval.http import batches, pix, sandbox, ted
 from aval.http.app import build_app
 from aval.storage.database import Database
 from tests.factories import Client, Party, Reply, make_keyring, make_parts, make_party
 from tests.proof.deployment import SEED, figure, token_of
+from tests.world import ITEMS, body_of
 
 pytestmark = pytest.mark.proof
 
@@ -62,6 +63,8 @@ CODES = {
         "no resend left": "TED000904",
     },
 }
+CODES["pix_transfer_batch"] = CODES["pix_transfer"] | {"invalid status": "PXT000180"}
+CODES["ted_batch"] = CODES["ted"] | {"invalid status": "TED000102"}
 STEPS = {
     "wrong": 30,
     "right": 8,
@@ -99,6 +102,10 @@ class Reference:
         self.can_resend_at, self.resends_left = self.cooldown, self.settings.get("max_resends", 5)
 
     @property
+    def is_batch(self) -> bool:
+        return self.kind in ITEMS
+
+    @property
     def moments(self) -> list[float]:
         """When an answer may change."""
         return [self.issued_at + LIFETIME, self.can_resend_at, self.window]
@@ -134,7 +141,7 @@ class Reference:
             return "expired"
         self.judged.append(guess)
         if guess == "right":
-            self.status = "pending"
+            self.status = "approved" if self.is_batch else "pending"
             return "approved"
         self.attempts += 1
         if self.attempts == ATTEMPTS_MAX:
@@ -169,7 +176,7 @@ class Reference:
 @pytest.fixture
 async def desk(db: Database, db_as: Callable[[str], Awaitable[Database]]) -> Any:
     parts = make_parts(await db_as("aval_app_api"))
-    return build_app(parts, [pix.routes(parts), ted.routes(parts), sandbox.routes(parts)])
+    return build_app(parts, [feature.routes(parts) for feature in (pix, ted, batches, sandbox)])
 
 
 async def test_every_sequence_goes_as_the_model_says(
@@ -231,9 +238,8 @@ class Run:
 
     async def _create(self, settings: dict[str, Any]) -> None:
         kind, method = self.chance.choice(list(CODES)), self.chance.choice(["sms", "email"])
-        body = self.party.pix(transaction_amount=1, tfa_info={**self.party.tfa_info, "contact_type": method})
-        if kind == "ted":
-            del body["pix_transfer_type"]
+        amount = {} if kind in ITEMS else {"transaction_amount": 1}
+        body = body_of(self.party, kind, tfa_info={**self.party.tfa_info, "contact_type": method}, **amount)
         path = f"/account/{self.party.account.key}/{kind}"
         self.started, self.advanced = time.monotonic(), 0.0
         answer = await self.call("POST", path, body)
@@ -333,7 +339,7 @@ class Run:
         self._check_answer(step, await self.call("PATCH", f"{self.path}/cancel"), expected)
 
     async def _read(self, step: str) -> None:
-        answer = await self.call("GET", f"{self.path}/outgoing")
+        answer = await self.call("GET", self.path if self.model.is_batch else f"{self.path}/outgoing")
         status, reason = self.model.seen(self.now)
         self.log.append((step, status))
         told = answer.json.get("rejection_reason") or answer.json.get("refusal_reason", {}).get("enumerator")
@@ -342,12 +348,13 @@ class Run:
 
     @property
     def status_name(self) -> str:
-        return "ted_status" if self.model.kind == "ted" else "pix_transfer_status"
+        return f"{self.model.kind}_status"
 
     def _check_answer(self, step: str, answer: Reply, expected: str) -> None:
         self.log.append((step, expected))
         if expected in ("approved", "resent", "done"):
-            assert answer.status == (200 if expected == "done" else 202), (answer, expected)
+            success = 200 if expected == "done" else 201 if expected == "approved" and self.model.is_batch else 202
+            assert answer.status == success, (answer, expected)
             assert answer.json[self.status_name] == self.model.status, answer
             return self._check_approval(answer)
         extra = answer.json["extra_fields"]
@@ -355,8 +362,7 @@ class Run:
         assert answer.code == wanted, (answer, expected)
         assert (extra.get("reason") == "superseded_token") == (expected == "superseded"), answer
         if expected == "exceeded":
-            snapshot = extra["ted_data" if self.model.kind == "ted" else "pix_transfer_data"]
-            assert snapshot[self.status_name] == "rejected", answer
+            assert extra[f"{self.model.kind}_data"][self.status_name] == "rejected", answer
 
     def _check_approval(self, answer: Reply) -> None:
         """`approval` is in every answer about an operation that waits, and says what the model says."""
@@ -395,7 +401,7 @@ class Run:
         assert row["numbers"] == [*range(1, len(compared) + 1)], dict(row)
         assert row["channels"] == self.model.sent and row["generations"] == [*range(1, self.model.generation + 1)], row
         assert row["events"] == (self.model.status in ("rejected", "cancelled")), dict(row)
-        assert row["debits"] == (self.model.status == "pending"), dict(row)
+        assert row["debits"] == (self.model.status in ("pending", "approved")), dict(row)
         assert (row["judged"], row["resent"]) == (len(compared) + len(ends), self.model.generation - 1), dict(row)
 
 

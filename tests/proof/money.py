@@ -27,6 +27,7 @@ from tests.factories import Client, Party
 from tests.ledger import check_ledger
 from tests.proof.deployment import figure
 from tests.stage import OpenAs, Stage, ted_body, until, working
+from tests.world import ITEMS, body_of, item_body
 
 pytestmark = pytest.mark.proof
 
@@ -222,6 +223,8 @@ async def test_balances_rebuild_from_the_ledger(db: Database, db_as: OpenAs, cha
     async with working(await stage.worker()):
         for _ in range(TRANSFERS):
             await transfer(stage, party, chance)
+        for _ in range(TRANSFERS // 10):
+            await batch(stage, party, chance)
         await stage.execute("update settlement_jobs set created_at = created_at - interval '1 minute'")
         await until(lambda: settled(stage))
     await check_ledger(db)
@@ -248,6 +251,22 @@ async def transfer(stage: Stage, party: Party, chance: random.Random) -> None:
     shown = told["transfer_amount" if kind == "pix_transfer" else "transaction_amount"]
     assert Decimal(shown) == Decimal(text) and told["fee_amount"] == ("1.37" if kind == "pix_transfer" else "10.01")
     assert (await stage.approve(party, key, kind)).status == 202
+
+
+async def batch(stage: Stage, party: Party, chance: random.Random) -> None:
+    """A batch of random amounts and ends; its total and fees are told to the centavo."""
+    kind = chance.choice(list(ITEMS))
+    amounts = [chance.randrange(1, 50_000) for _ in range(chance.randint(1, 12))]
+    items = [item_body(party, kind, transaction_amount=centavos / 100) for centavos in amounts]
+    for item in items:
+        item["target_account"] |= {"ispb": chance.choice(["87654321", "99999993", "99999995", "99999999"])}
+    answer = await stage.call(party, "POST", kind, body_of(party, kind, **{ITEMS[kind]: items}))
+    assert answer.status == 202, answer
+    told = json.loads(answer.body, parse_float=str, parse_int=str)
+    fee = Decimal("1.37") if kind == "pix_transfer_batch" else Decimal("10.01")
+    assert Decimal(told["total_amount"]) == Decimal(sum(amounts)) / 100
+    assert Decimal(told["fee_amount"]) == fee * len(amounts)
+    assert (await stage.approve(party, UUID(answer.json[f"{kind}_key"]), kind)).status == 201
 
 
 async def settled(stage: Stage) -> bool:
