@@ -1,12 +1,17 @@
 """Items of a batch: each is judged as the single it would be, and one fails all (transfers.md §2.4, §3.1)."""
 
+import asyncio
 import json
+from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from aval.http.batch_calls import SLICE_ITEMS
+from aval.http.batches import PixBatches
 from aval.http.edge import BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX
+from aval.http.transfer_body import Errors
 from tests.factories import Reply, make_party
 from tests.transfers import Wire
 from tests.world import ITEMS, World, item_body
@@ -216,6 +221,23 @@ async def test_a_key_whose_rail_is_silent_is_its_own_payee(pix: Wire) -> None:
     targets = [(await pix.single.read(row["pix_transfer_key"])).json["target_account"] for row in rows]
     assert [target["pix_key"] for target in targets] == ["sem.resposta@example.com", "maria@example.com"]
     assert [target["owner_name"] for target in targets] == [None, "Favorecido Teste"]
+
+
+async def test_batches_that_come_together_are_looked_at_one_after_another(
+    pix: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many slices of many batches in each turn of the loop kept every other call waiting for seconds."""
+    looked_at: list[Errors] = []
+    check = PixBatches.checked
+
+    def noted(self: PixBatches, errors: Errors, one: Any) -> Any:
+        looked_at.append(errors)
+        return check(self, errors, one)
+
+    monkeypatch.setattr(PixBatches, "checked", noted)
+    made = await asyncio.gather(*(request(pix, *(item(pix) for _ in range(2 * SLICE_ITEMS))) for _ in range(3)))
+    assert [answer.status for answer in made] == [202] * 3
+    assert [len(list(of_one)) for _, of_one in groupby(looked_at, id)] == [2 * SLICE_ITEMS] * 3
 
 
 async def test_manual_items_get_an_end_to_end_id_each(pix: Wire) -> None:

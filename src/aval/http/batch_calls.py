@@ -17,6 +17,7 @@ from aval.domain.transfer import Kind, Method, Payee, Status
 from aval.domain.view import batch_detail, batch_resend_view, batch_short, batch_view, detail_view, item_row
 from aval.http.edge import Answer, Call, QueryParameter
 from aval.http.paging import PAGING, page_of
+from aval.http.parts import Parts
 from aval.http.strict_json import decode
 from aval.http.transfer_body import Errors, canonical, fingerprint_of, missing_tfa_info, read_tfa_info
 from aval.http.transfer_calls import NONCE_BYTES, TransferCalls, Views
@@ -68,6 +69,10 @@ class BatchCalls(TransferCalls, ABC):
     items_name: ClassVar[str]
     body_type: ClassVar[type[Any]]
 
+    def __init__(self, app: Parts) -> None:
+        super().__init__(app)
+        self._turn = asyncio.Lock()  # one batch is worked on at a time, else each turn of the loop has a slice of all
+
     @abstractmethod
     def checked(self, errors: Errors, item: Any) -> CheckedItem:
         """Check one item as a single would be."""
@@ -78,16 +83,20 @@ class BatchCalls(TransferCalls, ABC):
 
     async def create(self, call: Call) -> Answer:
         """POST: check every item, find their payees, and hand the batch over as one request."""
-        body = decode(call.body, self.body_type)
         keyring = self.app.keyring.current()
         account_key = UUID(call.params["account_key"])
-        errors = Errors()
-        request_control_key = errors.uuid(body.request_control_key, "request_control_key")
-        body.request_control_key = str(request_control_key)
-        checked = await self._all_checked(errors, getattr(body, self.items_name))
-        approver = read_tfa_info(errors, body.tfa_info, keyring)
-        errors.raise_any()
+        async with self._turn:
+            body = decode(call.body, self.body_type)
+            errors = Errors()
+            request_control_key = errors.uuid(body.request_control_key, "request_control_key")
+            body.request_control_key = str(request_control_key)
+            checked = await self._all_checked(errors, getattr(body, self.items_name))
+            approver = read_tfa_info(errors, body.tfa_info, keyring)
+            errors.raise_any()
         owners = await self._owners(call, checked, account_key) if approver else {}
+        async with self._turn:
+            items = tuple([self._item(call, keyring, item, owners) async for _, item in in_slices(checked)])
+            fingerprint = fingerprint_of(keyring, account_key.bytes, canonical(body))
         request = BatchRequest(
             principal=call.caller,
             kind=self.kind,
@@ -95,9 +104,9 @@ class BatchCalls(TransferCalls, ABC):
             key=fresh_key(),
             nonce=secrets.token_bytes(NONCE_BYTES),
             request_control_key=request_control_key,
-            fingerprint=fingerprint_of(keyring, account_key.bytes, canonical(body)),
+            fingerprint=fingerprint,
             correlation_id=call.correlation_id,
-            items=tuple([self._item(call, keyring, item, owners) async for _, item in in_slices(checked)]),
+            items=items,
             approver_index=approver.index if approver else b"",
             method=approver.method if approver else Method.SMS,
             session_id=approver.session_id if approver else None,
