@@ -3,7 +3,6 @@
 Source: transfers.md §8.3, promises.md §7. Every figure is a setting; 5 attempts and 5:00 always hold.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -97,7 +96,7 @@ NO_HISTORY = GuessHistory()
 
 def guess_alarms(wrong_32_symbols: Mapping[str, int], wrong: int, figures: BudgetFigures) -> list[GuessAlarm]:
     """What to tell before budgets are spent: wrong tokens of 32 symbols by integrator, and all of the deployment."""
-    warned_at = math.ceil(figures.integrator_wrong_24h_max * figures.integrator_wrong_warn_percent / 100)
+    warned_at = -(-figures.integrator_wrong_24h_max * figures.integrator_wrong_warn_percent // 100)  # rounded up
     alarms = [GuessAlarm("platform_guess_alarm", wrong)] if wrong >= figures.platform_wrong_24h_alarm else []
     return alarms + [
         GuessAlarm("integrator_guess_warning", count, integrator)
