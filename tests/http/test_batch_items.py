@@ -235,9 +235,12 @@ async def test_batches_that_come_together_are_looked_at_one_after_another(
         return check(self, errors, one)
 
     monkeypatch.setattr(PixBatches, "checked", noted)
-    made = await asyncio.gather(*(request(pix, *(item(pix) for _ in range(2 * SLICE_ITEMS))) for _ in range(3)))
-    assert [answer.status for answer in made] == [202] * 3
-    assert [len(list(of_one)) for _, of_one in groupby(looked_at, id)] == [2 * SLICE_ITEMS] * 3
+    count = 4 * SLICE_ITEMS
+    asked = [[item(pix) for _ in range(count)] for _ in range(4)]
+    await pix.listed()  # who calls is known from here on
+    made = await asyncio.gather(*(request(pix, *items) for items in asked))
+    assert [answer.status for answer in made] == [202] * 4
+    assert [len(list(of_one)) for _, of_one in groupby(looked_at, id)] == [count] * 4
 
 
 async def test_manual_items_get_an_end_to_end_id_each(pix: Wire) -> None:
