@@ -8,7 +8,8 @@ from aval.domain.money import ZERO
 from aval.domain.request import TransferRequest
 from aval.domain.transfer import NOBODY, Kind, Method
 from aval.operations.challenge_device import challenge_device
-from aval.operations.register_device import DeviceRequest
+from aval.operations.register_device import DeviceRequest, register_device
+from aval.operations.request_transfer import Rules
 from tests.devices.authenticator import AppKey
 from tests.factories import Party, make_keyring
 from tests.stage import Stage
@@ -42,3 +43,13 @@ async def device_request(stage: Stage, party: Party, device_key: UUID | None = N
         method=Method.SMS,
     )
     return DeviceRequest(request, session_id, "Celular da Ana", attestation)
+
+
+async def active_device(stage: Stage, party: Party) -> DeviceRequest:
+    """A registered app key."""
+    request = await device_request(stage, party)
+    await register_device(stage.parts.db, request=request, keyring=make_keyring(), rules=Rules())
+    key = request.asked.key
+    reply = await stage.call(party, "PUT", f"device/{key}/validate", {"token": await stage.token(party, key)})
+    assert reply.status == 201, reply.body
+    return request

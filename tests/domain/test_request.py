@@ -232,3 +232,15 @@ def test_after_a_spent_digits_budget_the_first_token_is_a_strong_one() -> None:
 def test_a_request_prints_neither_nonce_nor_message() -> None:
     asked = replace(request(), nonce=b"0123456789abcdef", pix_message="Nota 1207")
     assert "0123456789abcdef" not in repr(asked) and "Nota" not in repr(asked)
+
+
+def test_a_registration_meets_the_pending_limit_without_a_code_of_its_own() -> None:
+    """There is no OBD000914 (spec transfers.md §6.5)."""
+    stop = BudgetStop("pending_operations_limit", timedelta(0))
+    assert budget_refusal("pix", stop).name == "pix.limit_exceeded"
+    refusal = budget_refusal("device", stop)
+    assert (refusal.name, refusal.extra_fields, refusal.headers) == (
+        "qit.too_many_requests",
+        {"reason": "pending_operations_limit"},
+        {"Retry-After": "1"},
+    )

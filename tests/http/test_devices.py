@@ -401,3 +401,22 @@ async def test_an_approver_is_not_bombed_with_registrations(world: World) -> Non
         replies.append(await Enrollment(world, party, AppKey()).requested())
     assert (replies[-1].status, replies[-1].code) == (429, "QIT000943")
     assert replies[-1].headers["retry-after"].isdigit()
+
+
+async def test_an_overdue_registration_is_rejected_rather_than_disabled(world: World, enrollment: Enrollment) -> None:
+    await enrollment.requested()
+    await world.advance(enrollment.device_key, 3_600)
+    assert (await enrollment.call("DELETE", "/disable")).json["device_status"] == "rejected"
+    assert await events_of(world, enrollment) == [(1, "aval.device.status_change", "rejected")]
+
+
+async def test_devices_of_an_unknown_account_are_unknown(world: World, enrollment: Enrollment) -> None:
+    await enrollment.registered()
+    base = f"/account/{uuid4()}/device"
+    for method, path in (
+        ("GET", f"/{enrollment.device_key}"),
+        ("DELETE", f"/{enrollment.device_key}/disable"),
+        ("GET", "s"),
+    ):
+        reply = await world.call(method, base + path, key=enrollment.party.api_key)
+        assert (reply.status, reply.code) == (404, "OBD000002")

@@ -8,13 +8,14 @@ import pytest
 from aval.domain.errors import Refusal
 from aval.domain.principal import PrincipalStale
 from aval.operations.challenge_device import challenge_device
+from aval.operations.expire_window import expire_windows
 from aval.operations.register_device import DeviceRequest, register_device
 from aval.operations.request_transfer import Requested, Rules
 from aval.storage.database import LockNotWon
 from tests.changed import replace
 from tests.devices.requests import device_request
 from tests.factories import Party, make_keyring
-from tests.stage import Stage
+from tests.stage import Stage, until, working
 
 
 async def register(stage: Stage, request: DeviceRequest) -> Requested:
@@ -86,3 +87,31 @@ async def test_a_session_id_is_challenged_once(stage: Stage, party: Party) -> No
 
     found = await asyncio.gather(*(ask() for _ in range(5)), return_exceptions=True)
     assert sum(not isinstance(each, Refusal) for each in found) == 1
+
+
+async def test_the_sweeper_ends_a_registration_under_its_own_role(own_stage: Stage) -> None:
+    made = await register(own_stage, await device_request(own_stage, await own_stage.party()))
+    await own_stage.shift(made.transfer.key, 3_600)
+    await expire_windows(await own_stage.open_as("aval_app_settle"), most=100)
+    assert await own_stage.status(made.transfer.key) == ("rejected", "approval_window_expired")
+    assert await own_stage.events(made.transfer.key) == [(1, "aval.device.status_change")]
+
+
+async def test_a_worker_brings_the_token_and_then_the_notice(stage: Stage, party: Party) -> None:
+    made = await register(stage, await device_request(stage, party))
+    key = made.transfer.key
+
+    async def delivered() -> list[str]:
+        rows = await stage.fetch(
+            "select topic from outbox where approver_id = $1 and state = 'delivered'", party.approver.key
+        )
+        return sorted(topic for (topic,) in rows)
+
+    async def both() -> bool:
+        return await delivered() == ["notice", "token"]
+
+    async with working(await stage.worker()):
+        assert await until(delivered) == ["token"]
+        reply = await stage.call(party, "PUT", f"device/{key}/validate", {"token": await stage.token(party, key)})
+        assert reply.status == 201
+        assert await until(both)

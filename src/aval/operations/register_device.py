@@ -93,9 +93,10 @@ async def _registered(db: Database, request: DeviceRequest, kid: str, rules: Rul
 
 async def _read(connection: Connection, request: DeviceRequest, rules: Rules) -> _Known:
     asked = request.asked
-    (facts,) = await read_facts(connection, [asked], rules)
     integrator_key = asked.principal.integrator.key
-    return _Known(facts, await read_registration_facts(connection, integrator_key, request.session_id, asked.key))
+    registration = await read_registration_facts(connection, integrator_key, request.session_id, asked.key)
+    (facts,) = await read_facts(connection, [asked], rules)  # later, so that who took the key is known as its twin
+    return _Known(facts, registration)
 
 
 def _judged(request: DeviceRequest, known: _Known, rules: Rules) -> DeviceCredential | None:

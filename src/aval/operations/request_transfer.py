@@ -17,11 +17,12 @@ from aval.domain.request import RequestFacts, TransferRequest, fee_of, first_cha
 from aval.domain.template import chosen_template
 from aval.domain.transfer import Method, Transfer, details_digest_of
 from aval.operations.coalesce import ALONE, Postponed
-from aval.operations.device_choices import open_sessions, opens_sessions, with_devices
+from aval.operations.device_choices import open_sessions, sessions_of, with_devices
 from aval.operations.fresh import fresh_key
 from aval.operations.guard_approvers import Guard, guard_approvers
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database
+from aval.storage.device_sessions import read_used_sessions
 from aval.storage.devices import SessionTaken
 from aval.storage.message_counts import ApproverId, read_message_histories
 from aval.storage.requests import insert_transfers, read_operation, read_request_facts
@@ -73,7 +74,7 @@ async def request_transfers(
             _judged(request, known, kid, rules) for request, known in zip(requests, facts, strict=True)
         ]
         guarded = _guarded(requests, judged)
-        has_steps = guarded or opens_sessions(requests)
+        has_steps = guarded or sessions_of(requests)
         try:
             async with db.transaction() if has_steps else db.connection() as connection:
                 if guarded:
@@ -90,6 +91,8 @@ async def request_transfers(
 
 async def read_facts(connection: Connection, requests: Sequence[TransferRequest], rules: Rules) -> list[RequestFacts]:
     """What is known about each request, sums and budgets included, in their order."""
+    sessions = sessions_of(requests)
+    used = await read_used_sessions(connection, sessions) if sessions else frozenset()
     facts = await read_request_facts(connection, requests, holidays=rules.holidays)
     questions = {
         place: spent_question(request.principal.integrator.key, request.account_key, request.kind)
@@ -100,7 +103,7 @@ async def read_facts(connection: Connection, requests: Sequence[TransferRequest]
         spent = await read_spent(connection, list(questions.values()), facts[0].now)
         for place, question in questions.items():
             facts[place] = replace(facts[place], approval=replace(facts[place].approval, spent=spent[question]))
-    facts = await with_devices(connection, requests, facts)
+    facts = await with_devices(connection, requests, facts, used)
     return await _with_budgets(connection, requests, facts, rules.figures)
 
 

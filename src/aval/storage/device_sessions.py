@@ -9,7 +9,6 @@ from uuid import UUID
 from aval.domain.device import (
     Device,
     DeviceApproval,
-    DeviceChoice,
     DeviceDecision,
     DeviceFacts,
     DeviceSession,
@@ -39,38 +38,38 @@ _DEVICE_JOINS = """
 
 
 class DeviceQuestion(NamedTuple):
-    """Whose devices are asked for, and the session id that is to be new."""
+    """Whose devices are asked for."""
 
     integrator_key: UUID
     account_key: UUID
     approver_key: UUID
-    session_id: UUID
 
 
 _CHOICES = f"""
-select r.place, s.session_id is not null as is_session_used, {_FACTS}
-  from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[])
-       with ordinality as r (integrator_id, account_id, approver_id, session_id, place)
+select r.place, {_FACTS}
+  from unnest($2::uuid[], $3::uuid[], $4::uuid[])
+       with ordinality as r (integrator_id, account_id, approver_id, place)
   join integrators i on i.integrator_id = r.integrator_id
-  left join session_ids s on s.session_id = r.session_id
-  left join devices d on d.approver_id = r.approver_id and d.account_id = r.account_id
-       and d.integrator_id = r.integrator_id
+  join devices d on d.approver_id = r.approver_id and d.account_id = r.account_id and d.integrator_id = r.integrator_id
   {_DEVICE_JOINS}
  order by r.place
 """
 
 
-async def read_device_choices(
+async def read_used_sessions(connection: Connection, session_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Which of these ids were used before on this deployment, by whomever."""
+    rows = await connection.fetch("select session_id from session_ids where session_id = any($1)", list(session_ids))
+    return frozenset(row["session_id"] for row in rows)
+
+
+async def read_devices(
     connection: Connection, questions: Sequence[DeviceQuestion], *, day_began_at: datetime
-) -> list[DeviceChoice]:
-    """What requests to be approved on a device may count on, in their order."""
-    rows = await connection.fetch(_CHOICES, day_began_at, *columns(questions))
-    used = {row["place"]: row["is_session_used"] for row in rows}
-    devices: dict[int, list[DeviceFacts]] = {place: [] for place in used}
-    for row in rows:
-        if row["device_id"] is not None:
-            devices[row["place"]].append(_facts_of(row))
-    return [DeviceChoice(used[place], devices[place]) for place in sorted(used)]
+) -> list[list[DeviceFacts]]:
+    """The devices of approvers on accounts, whatever became of them, in the order of the questions."""
+    devices: list[list[DeviceFacts]] = [[] for _ in questions]
+    for row in await connection.fetch(_CHOICES, day_began_at, *columns(questions)):
+        devices[row["place"] - 1].append(_facts_of(row))
+    return devices
 
 
 def _facts_of(row: Row) -> DeviceFacts:
