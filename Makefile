@@ -6,7 +6,7 @@ PY := $(BIN)/python
 STAMP := .venv/.installed
 say = @printf '%s\n'
 
-.PHONY: help install demo run test lint check coverage bench proof mutants docs lock clean
+.PHONY: help install demo run test browser lint check coverage bench proof mutants docs lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -48,7 +48,13 @@ run: $(STAMP) ## start Aval on this machine: API, worker and PostgreSQL
 
 test: $(STAMP) ## run the tests (a real PostgreSQL is started for them)
 	$(say) "Running the tests on two processes, each with a PostgreSQL of its own"
-	@$(PY) -m pytest tests -q -n 2 -m "not proof"
+	@$(PY) -m pytest tests -q -n 2 -m "not proof and not browser"
+
+browser: $(STAMP) ## run the tests of the approver's page in Chromium (screenshots in build/screenshots)
+	@command -v chromium >/dev/null 2>&1 || [ -n "$$AVAL_TEST_CHROMIUM" ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1 \
+		|| { echo "Installing Debian's Chromium"; apt-get install -q -y --no-install-recommends chromium >/dev/null || true; }
+	$(say) "Running the tests in Chromium; they are skipped where there is none"
+	@$(PY) -m pytest tests/e2e -q -m browser
 
 lint: $(STAMP) ## check layout, style, types, imports, docstrings and tidiness
 	$(say) "Layout (ruff format)"
@@ -64,11 +70,11 @@ lint: $(STAMP) ## check layout, style, types, imports, docstrings and tidiness
 	$(say) "Tidiness (tests/test_tidy.py)"
 	@$(PY) -m pytest tests/test_tidy.py -q
 
-check: lint test ## all that CI runs: lint, then the tests
+check: lint test browser ## all that CI runs: lint, then the tests, then those in a browser
 
 coverage: $(STAMP) ## run the tests and hold branch coverage to its bounds
 	$(say) "Measuring branch coverage: 95 % of everything, 100 % of domain and operations"
-	@$(PY) -m pytest tests -q -n 2 -m "not proof" --cov --cov-report=
+	@$(PY) -m pytest tests -q -n 2 -m "not proof and not browser" --cov --cov-report=
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --fail-under=100 --include='src/aval/domain/*,src/aval/operations/*'
 

@@ -21,7 +21,7 @@ from aval.storage.requests import read_operation
 from tests.contract import Contract
 from tests.factories import Client, Party, Reply, make_keyring, make_parts
 
-FEATURES = "pix ted batches devices device_sessions admin webhooks notifications sandbox rail".split()
+FEATURES = "pix ted batches devices device_sessions approvals admin webhooks notifications sandbox rail".split()
 CORRELATION_ID = "proof:1207"
 RETRY = RetryPolicy(gaps=(timedelta(seconds=1),), tries_max=5, lease=timedelta(seconds=30))
 UNSTEADY = {"schema_migrations", "schema_manifest"}

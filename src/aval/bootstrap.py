@@ -15,14 +15,27 @@ from aval.cli.deployment import Administer, Deployment, Sockets
 from aval.cli.gate import WORKER_ROLES
 from aval.cli.logs import configure_logs
 from aval.cli.refusal import CommandRefused, because
+from aval.console.approvals import approval_pages
 from aval.domain.budget import BudgetFigures
 from aval.domain.calendar import DEFAULT_HOLIDAYS
 from aval.domain.principal import AdminActor
 from aval.domain.target import target_problem
-from aval.http import admin, batches, device_sessions, devices, notifications, pix, rail, sandbox, ted, webhooks
+from aval.http import (
+    admin,
+    approvals,
+    batches,
+    device_sessions,
+    devices,
+    notifications,
+    pix,
+    rail,
+    sandbox,
+    ted,
+    webhooks,
+)
 from aval.http.administration import Administration
 from aval.http.app import build_app, build_ops_app
-from aval.http.edge import Route
+from aval.http.edge import Answer, Call, Handler, Route
 from aval.http.metrics_view import HttpMetrics
 from aval.http.parts import HttpSettings, Parts
 from aval.http.server import Listener, ServerSettings, serve
@@ -164,8 +177,23 @@ async def _target_problem(settings: Settings, url: str) -> str | None:
 
 def features_of(parts: Parts) -> list[list[Route]]:
     """The routes of every feature file."""
-    features = (pix, ted, batches, devices, device_sessions, admin, webhooks, notifications, sandbox, rail)
+    features = (pix, ted, batches, devices, device_sessions, approvals, admin, webhooks, notifications, sandbox, rail)
     return [feature.routes(parts) for feature in features]
+
+
+def page_routes() -> list[Route]:
+    """The pages of the console as routes, which no API document lists."""
+
+    def serving(answer: Answer) -> Handler:
+        async def serve_page(_call: Call) -> Answer:
+            return answer
+
+        return serve_page
+
+    return [
+        Route("GET", page.path, serving(Answer(200, page.body, page.headers)), None, "public", "qit", 200, "A page")
+        for page in approval_pages()
+    ]
 
 
 @asynccontextmanager
@@ -188,7 +216,7 @@ async def _serve_api(settings: Settings, dsn: str, sockets: Sockets, stop: async
     async with AsyncExitStack() as stack:
         parts = await api_parts(settings, dsn, stack)
         features = features_of(parts)
-        listeners = [Listener(build_app(parts, features), sockets.api)]
+        listeners = [Listener(build_app(parts, features, page_routes()), sockets.api)]
         if sockets.ops is not None:
             listeners.append(Listener(build_ops_app(parts, features), sockets.ops))
         await serve(listeners, _server_settings(settings), stop)

@@ -40,9 +40,12 @@ def test_the_defaults_of_both_modes_are_allowed_everywhere(is_production):
         (replace(LIVE, fixed_token="ABC123"), ["fixed_token"], ["fixed_token"]),
         (replace(SANDBOX, rail_url="https://core.example.com"), ["rail_url"], ["rail_url"]),
         (replace(SANDBOX, fixed_token="ABC123", budgets=True), [], []),
+        (replace(SANDBOX, origins=("https://a.example.com", "http://localhost:8321")), [], ["origins"]),
+        (replace(LIVE, origins=("http://localhost",)), [], ["origins"]),
+        (replace(LIVE, origins=("https://localhost.example.com",)), [], []),
     ],
 )
-def test_a_live_integrator_in_production_is_held_to_the_safe_settings(settings, in_development, in_production):
+def test_production_holds_integrators_to_the_safe_settings(settings, in_development, in_production):
     assert problems(settings, is_production=False) == in_development
     assert problems(settings, is_production=True) == in_production
 

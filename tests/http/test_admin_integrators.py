@@ -105,6 +105,9 @@ OUTSIDE_THE_TABLE = [
     SANDBOX | {"requests_per_second": 0},
     SANDBOX | {"origins": ["https://a.example.com"] * 11},
     SANDBOX | {"origins": ["http://a.example.com"]},
+    SANDBOX | {"origins": ["http://localhost.example.com"]},
+    SANDBOX | {"origins": ["http://localhost:8321/"]},
+    SANDBOX | {"origins": ["http://127.0.0.1:8321"]},
     SANDBOX | {"rp_id": "https://a.example.com"},
     SANDBOX | {"rail_url": "https://core.example.com/rail"},
     SANDBOX | {"fixed_token": "12345"},
@@ -144,6 +147,15 @@ async def test_production_wants_a_live_integrator_with_budgets_rate_and_rail(cal
     assert made.status == 201
     changed = await call_in_production("PATCH", f"/admin/integrators/{made.json['integrator_key']}", missing)
     assert changed.code == "QIT000001"
+
+
+async def test_passkeys_on_this_machine_without_tls_are_for_development(call, call_in_production):
+    body = SANDBOX | {"rp_id": "localhost", "origins": ["http://localhost:8321", "https://pay.example.com"]}
+    made = await call("POST", "/admin/integrators", body)
+    assert (made.status, made.json["origins"]) == (201, body["origins"])
+    refused = await call_in_production("POST", "/admin/integrators", body)
+    assert (refused.status, refused.code) == (400, "QIT000001")
+    assert [error["field"] for error in refused.json["extra_fields"]["errors"]] == ["origins"]
 
 
 async def test_the_secret_of_a_rail_is_made_by_aval_and_shown_once(call, db):

@@ -15,6 +15,13 @@ async def test_shortcuts_of_active_live_integrators_are_found(db: Database) -> N
     assert await _shortcuts(db) == [(key, "a rail_url"), (key, "budgets"), (key, "requests_per_second")]
 
 
+async def test_an_origin_without_tls_is_a_shortcut(db: Database) -> None:
+    await make_integrator(db, **SAFE | {"origins": ("https://pay.example.com", "android:apk-key-hash:http://x")})
+    assert await _shortcuts(db) == []
+    local = await make_integrator(db, **SAFE | {"origins": ("https://pay.example.com", "http://localhost:8321")})
+    assert await _shortcuts(db) == [(str(local.key), "https origins")]
+
+
 async def test_a_database_without_a_standby_says_so(db: Database) -> None:
     async with db.connection() as connection:
         assert not await has_standby(connection)

@@ -15,6 +15,7 @@ SANDBOX_DEFAULTS: Mapping[str, Any] = {
     "requests_per_second": None,
     "budgets": False,
 }
+LOCAL_ORIGIN = "http://localhost"  # where browsers allow passkeys without TLS; outside production only
 LIVE_DEFAULTS: Mapping[str, Any] = {
     "contact_cooldown_hours": 24,
     "device_cooldown_hours": 24,
@@ -73,6 +74,8 @@ def settings_problems(settings: IntegratorSettings, *, is_production: bool) -> I
         yield "fixed_token", "is for the sandbox only"
     if not is_live and settings.rail_url is not None:
         yield "rail_url", "is for live integrators only"
+    if is_production and any(origin.startswith(LOCAL_ORIGIN) for origin in settings.origins):
+        yield "origins", "must be https in production"
     if not (is_live and is_production):
         return
     if not settings.budgets:

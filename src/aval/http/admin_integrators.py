@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from aval.domain.calendar import wire_datetime
 from aval.domain.errors import schema_refusal
-from aval.domain.integrator import IntegratorSettings
+from aval.domain.integrator import LOCAL_ORIGIN, IntegratorSettings
 from aval.domain.money import Brl
 from aval.http.admin_route import INTEGRATOR, INTEGRATORS, admin_route
 from aval.http.edge import Answer, Call, Route, json_answer
@@ -28,7 +28,7 @@ Hours = Annotated[int, Meta(ge=0, le=72)]
 
 _NULLABLE = frozenset({"requests_per_second", "rail_url", "fixed_token", "rp_id"})
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_ORIGIN = re.compile(rf"https://{_DOMAIN.pattern}(?::[0-9]{{1,5}})?|(?:android|ios):[!-~]{{1,200}}")
+_ORIGIN = re.compile(rf"(?:https://{_DOMAIN.pattern}|{LOCAL_ORIGIN})(?::[0-9]{{1,5}})?|(?:android|ios):[!-~]{{1,200}}")
 _TOKEN = re.compile("[0-9A-Za-z]{6}")
 
 

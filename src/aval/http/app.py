@@ -22,12 +22,12 @@ from aval.http.pipeline import Pipeline
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
-def build_app(parts: Parts, features: Sequence[Sequence[Route]]) -> "App":
-    """Build the API; in development health, metrics and documentation are on it as well."""
+def build_app(parts: Parts, features: Sequence[Sequence[Route]], pages: Sequence[Route] = ()) -> "App":
+    """Build the API and the pages beside it; in development health, metrics and documentation are on it as well."""
     routes = [route for feature in features for route in feature]
     if parts.settings.has_ops_routes:
-        return App(parts, [*routes, *_ops_routes(parts, routes)])
-    return App(parts, routes)
+        return App(parts, [*routes, *pages, *_ops_routes(parts, routes)])
+    return App(parts, [*routes, *pages])
 
 
 def build_ops_app(parts: Parts, features: Sequence[Sequence[Route]]) -> "App":

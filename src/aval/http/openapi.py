@@ -56,7 +56,7 @@ _SECURITY_SCHEMES = {
 _TAGS = (
     (re.compile(r"/account/\{\w+\}/pix"), "Pix"),
     (re.compile(r"/account/\{\w+\}/ted"), "TED"),
-    (re.compile(r"/account/\{\w+\}/device|/device_sessions"), "Devices"),
+    (re.compile(r"/account/\{\w+\}/device|/device_sessions|/approve"), "Devices"),
     (re.compile(r"/account"), "Accounts"),
     (re.compile(r"/webhook_endpoints|/notification"), "Webhooks and messages"),
     (re.compile(r"/sandbox"), "Sandbox"),

@@ -10,7 +10,9 @@ async def sandbox_shortcuts(connection: Connection) -> list[tuple[str, str]]:
         select integrator_id::text as integrator, needs
           from integrators,
                lateral (values (not budgets, 'budgets'), (requests_per_second is null, 'requests_per_second'),
-                               (rail_url is null, 'a rail_url')) as shortcut (is_taken, needs)
+                               (rail_url is null, 'a rail_url'),
+                               ('http:' = any (select split_part(origin, '//', 1) from unnest(origins) as origin),
+                                'https origins')) as shortcut (is_taken, needs)
          where mode = 'live' and active and is_taken
          order by integrator_id, needs
         """

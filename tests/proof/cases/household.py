@@ -159,6 +159,7 @@ BODIES: Mapping[str, Callable[[Household], Any]] = {
     f"PUT {_DEVICE}/{{device_key}}/validate": lambda home: {"token": "UUUUUU"},
     f"PATCH {_DEVICE}/{{device_key}}/resend_token": lambda home: {"contact_type": "email"},
     **{f"POST /device_sessions/{{session_id}}/{decision}": _signed for decision in ("approve", "deny")},
+    "POST /approve/{session_id}/waiting": lambda home: {"nonce": "A" * 43, "signature": "AAAA"},
     **{f"PUT {batch}/validate_token": lambda home: {"token": "UUUUUU"} for batch in _BATCHES},
     **{f"PATCH {batch}/resend_token": lambda home: {"contact_type": "email"} for batch in _BATCHES},
     "POST /admin/integrators": lambda home: {"name": "Loja Nova", "ispb": "12345678", "mode": "sandbox"},
@@ -211,7 +212,7 @@ BODILESS = {
     "POST /webhook_endpoints/{webhook_endpoint_key}/rotate_secret",
     "POST /notification/callback/{callback_key}/resend",
 }
-SESSIONS = "/device_sessions/"  # without a credential: the id and a signature are the proof
+SESSIONS = ("/device_sessions/", "/approve/")  # without a credential: the id and a signature are the proof
 RAIL = "POST /rail/{integrator_key}/callbacks"
 
 
