@@ -1,5 +1,5 @@
 """Proof of TK6 (T5), and that a call is counted though its client has left: what happens to one operation at once
-could have happened one after another.
+could have happened one after another. Proof of DV6 as well: what a device signed counts before it is disabled or never.
 
 Two to eight clients create, validate, resend, cancel, advance and read one operation through two API processes, up to
 40 calls a history; some hang up before they are answered, so that nobody knows whether their call took effect. A search
@@ -20,9 +20,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.devices.authenticator import AppKey
+from tests.devices.registering import registered
+from tests.devices.signing import request_by_device
 from tests.factories import Party, Reply, make_keyring, make_party
 from tests.proof.deployment import SEED, RunningAval, figure, running_deployment, token_of
 from tests.proof.model import CODES
+from tests.world import World
 
 pytestmark = pytest.mark.proof
 
@@ -30,6 +34,7 @@ HISTORIES = figure(300, 5_000)
 CALLS_MAX = 40
 LANES = 4
 LEAVERS = figure(20, 400)
+REVOCATIONS = figure(500, 10_000)
 LIFETIME, COOLDOWN, WINDOW, ATTEMPTS_MAX, RESENDS_MAX = 300, 30, 3_600, 5, 5
 # All of the time that is let pass is a multiple of 50 s, and no history may last so long that it matters beside that.
 ADVANCES = {50: 8, 100: 3, 300: 3, 3_000: 1}
@@ -413,3 +418,35 @@ async def _leave(play: Play) -> None:
 
 
 _BLOCKED = "select count(*) from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))"
+
+
+async def test_a_revoked_device_is_dead_at_once(world: World, chance: random.Random) -> None:
+    """DV6: validate and disable race; by the database's clock no approval comes after the revocation."""
+    party, numbers, seen = await make_party(world.db), iter(range(REVOCATIONS)), Counter[str | None]()
+
+    async def lane() -> None:
+        for _ in numbers:
+            device = await registered(world, party, AppKey())
+            signing = await request_by_device(device, transaction_amount=1)
+            assert (await signing.sign()).status == 200
+            calls = [signing.validate(), device.call("DELETE", "/disable")]
+            order = chance.sample([0, 1], 2)
+            replies = await asyncio.gather(*(calls[place] for place in order))
+            validated, disabled = replies[order.index(0)], replies[order.index(1)]
+            assert (disabled.status, disabled.json["device_status"]) == (200, "disabled")
+            seen[validated.code] += 1
+            assert (validated.status, validated.code) in ((202, None), (409, "PXT000905"))
+            (row,) = await world.fetch(_REVOKED, signing.key, device.device_key)
+            assert row["is_approved"] is (validated.status == 202)
+            assert not row["is_approved"] or row["consumed_at"] < row["disabled_at"]
+            assert (await signing.validate()).code == ("PXT000175" if row["is_approved"] else "PXT000905")
+
+    await asyncio.gather(*(lane() for _ in range(LANES)))
+    print(f"{REVOCATIONS} revocations: {dict(seen)}")
+    assert len(seen) == 2  # either came first now and then
+
+
+_REVOKED = (
+    "select c.consumed_at is not null as is_approved, c.consumed_at, d.disabled_at from challenges c, devices d"
+    " where c.operation_id = $1 and d.device_id = $2"
+)
