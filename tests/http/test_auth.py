@@ -298,3 +298,17 @@ async def test_keys_are_stored_as_hashes_only(world: World) -> None:
     for key in (world.api_key, world.readonly_key, world.admin_key):
         assert key not in stored
         assert key.encode().hex() not in stored
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_calls_that_somebody_else_made_up_do_not_use_up_a_signers_rate(world: World, path: str) -> None:
+    """A client key is no secret; whoever knows it must not be able to keep its owner out."""
+    integrator = await make_integrator(world.db, requests_per_second=2)
+    signing_key = new_signing_key()
+    made = await make_credential(world.db, integrator.key, public_key=pem_of(signing_key))
+    client_key = made.credential.api_client_key
+    forged = signed_headers(new_signing_key(), client_key, "PUT", path, BODY)
+    app = world.app
+    assert [(await put(app, path, forged)).status for _ in range(4)] == [401] * 4
+    answers = [await put(app, path, signed_headers(signing_key, client_key, "PUT", path, BODY)) for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]

@@ -9,7 +9,7 @@ import structlog
 from aval.domain.errors import Refusal
 from aval.domain.principal import PrincipalStale
 from aval.http.answers import send_and_close, send_answer
-from aval.http.auth import Authenticator, Signer, check_scope
+from aval.http.auth import Authenticator, check_scope
 from aval.http.edge import Answer, Call, Route, StateUnknown
 from aval.http.limits import (
     DIRECT,
@@ -135,9 +135,13 @@ class Pipeline:
                 exchange.receive, line, call.headers, limit=route.body_limit, timeout=self._body_timeout
             )
             exchange.is_body_pending = False
+        query = exchange.scope["query_string"]
+        if signer is not None:  # before anything counts for the caller: a client key is no secret
+            target = f"{call.path}?{query.decode('latin-1')}" if query else call.path
+            await self._authenticator.verify(signer, call, target)
         self._enter(call)
         try:
-            return await self._handled(call, route, exchange.scope["query_string"], signer)
+            return await self._handled(call, route, query)
         finally:
             call.release()
 
@@ -149,10 +153,7 @@ class Pipeline:
         if integrator.budgets:  # spec transfers.md §8.3
             call.leave = self._in_progress.enter(integrator.key)
 
-    async def _handled(self, call: Call, route: Route, query: bytes, signer: Signer | None) -> Answer:
-        if signer is not None:
-            target = f"{call.path}?{query.decode('latin-1')}" if query else call.path
-            await self._authenticator.verify(signer, call, target)
+    async def _handled(self, call: Call, route: Route, query: bytes) -> Answer:
         try:
             check_scope(call, route)
             check_syntax(call, route, query)
