@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-import msgspec
-
+from aval.client import ApiKey, AvalClient, Retry
 from bench.calls import Calls
-from bench.client import CALL_TIMEOUT_S, Connection, Load, closed_loop, open_loop, quantile
+from bench.client import CALL_TIMEOUT_S, HOST, Load, closed_loop, open_loop, quantile
 from bench.world import World, account_key
 
 ITEMS = 1_000  # spec transfers.md §2.1
@@ -35,27 +34,25 @@ class BatchTimes:
 
 
 async def one_batch(world: World, calls: Calls, *, account: int) -> BatchTimes:
-    """Request a batch, approve it, wait until every item has settled."""
-    connection = await Connection.open(world.port)
-    request = calls.batch(account=account, items=ITEMS)
-    started = time.perf_counter()
-    key = _key_of(await connection.call(request))
-    created = time.perf_counter()
-    approval = await calls.validate_batch(account_key(account), key)
-    asked = time.perf_counter()
-    status, body = await connection.call(approval)
-    assert status == 201, body
-    approved = time.perf_counter()
-    await _until_settled(world, key)
-    settled = time.perf_counter()
-    connection.close()
+    """Request a batch, approve it, wait until every item has settled; as a caller of the Python client sees it."""
+    async with _client(world) as aval:
+        await aval.get_account(account_key(account))  # so that the connection is there
+        items = calls.items(ITEMS)
+        started = time.perf_counter()
+        batch = await aval.create_ted_batch(account_key(account), items=items, approver=calls.approver(account))
+        created = time.perf_counter()
+        token = await calls.token_of(batch.key)
+        asked = time.perf_counter()
+        await aval.validate_ted_batch(account_key(account), batch.key, token)
+        approved = time.perf_counter()
+        await _until_settled(world, batch.key)
+        settled = time.perf_counter()
     return BatchTimes(created - started, approved - asked, settled - approved)
 
 
-def _key_of(answer: tuple[int, bytes]) -> UUID:
-    status, body = answer
-    assert status == 202, body
-    return UUID(msgspec.json.decode(body)["ted_batch_key"])
+def _client(world: World) -> AvalClient:
+    """One that repeats nothing: a figure is of one try."""
+    return AvalClient(f"http://{HOST}:{world.port}", ApiKey(world.api_key), retry=Retry(tries_max=1))
 
 
 async def _until_settled(world: World, key: UUID) -> None:
@@ -98,20 +95,19 @@ async def _validates(world: World, calls: Calls) -> Load:
     return load
 
 
-async def _waiting_batches(world: World, calls: Calls) -> list[tuple[UUID, bytes]]:
-    """Batches that wait for their token, each with the request that approves it."""
-    connection = await Connection.open(world.port)
+async def _waiting_batches(world: World, calls: Calls) -> list[tuple[UUID, UUID, str]]:
+    """Batches that wait for their token: account, key and token of each."""
     made = []
-    for account in range(1, BATCHES_BESIDE + 1):
-        key = _key_of(await connection.call(calls.batch(account=account, items=ITEMS)))
-        made.append((key, await calls.validate_batch(account_key(account), key)))
-    connection.close()
+    async with _client(world) as aval:
+        for account in range(1, BATCHES_BESIDE + 1):
+            key, approver = account_key(account), calls.approver(account)
+            batch = await aval.create_ted_batch(key, items=calls.items(ITEMS), approver=approver)
+            made.append((key, batch.key, await calls.token_of(batch.key)))
     return made
 
 
-async def _settle_in_turn(world: World, batches: Sequence[tuple[UUID, bytes]]) -> None:
-    connection = await Connection.open(world.port)
-    for key, approval in batches:
-        status, body = await connection.call(approval)
-        assert status == 201, body
-        await _until_settled(world, key)
+async def _settle_in_turn(world: World, batches: Sequence[tuple[UUID, UUID, str]]) -> None:
+    async with _client(world) as aval:
+        for account, batch, token in batches:
+            await aval.validate_ted_batch(account, batch, token)
+            await _until_settled(world, batch)

@@ -6,6 +6,7 @@ import random
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from aval.client import Approver, TargetAccount, TedItem
 from aval.domain.keyring import Purpose
 from aval.domain.token import Alphabet, TokenSeed, derived_token
 from bench.client import request_bytes
@@ -38,12 +40,15 @@ class Calls:
         body = _ted(number or next(numbers)) | self._tfa_info(account)
         return self._request("POST", path, json.dumps(body).encode(), is_signed=is_signed)
 
-    def batch(self, *, account: int, items: int) -> bytes:
-        """A batch of such TEDs."""
-        path = f"/account/{account_key(account)}/ted_batch"
-        teds = [_ted(next(numbers)) for _ in range(items)]
-        body = {"request_control_key": str(uuid4()), "teds": teds, **self._tfa_info(account)}
-        return self._request("POST", path, json.dumps(body).encode())
+    def items(self, count_: int) -> list[TedItem]:
+        """Such TEDs as items of a batch."""
+        return [
+            TedItem(amount=Decimal("202.01"), target=TargetAccount(**_target(next(numbers)))) for _ in range(count_)
+        ]
+
+    def approver(self, account: int) -> Approver:
+        """The approver of an account, by SMS."""
+        return Approver(self._world.documents[account - 1])
 
     def _tfa_info(self, account: int) -> dict[str, Any]:
         return {
@@ -57,9 +62,9 @@ class Calls:
         """Many of them."""
         return [self.create(**options) for _ in range(count_)]
 
-    def validate(self, account: UUID, operation: UUID, token: str, kind: str = "ted") -> bytes:
-        """A token for an operation."""
-        path = f"/account/{account}/{kind}/{operation}/validate_token"
+    def validate(self, account: UUID, operation: UUID, token: str) -> bytes:
+        """A token for a TED."""
+        path = f"/account/{account}/ted/{operation}/validate_token"
         return self._request("PUT", path, json.dumps({"token": token}).encode())
 
     async def validates(self, *, account: int | None = None) -> list[bytes]:
@@ -76,17 +81,17 @@ class Calls:
             )
         return [self.validate(row["account_id"], row["operation_id"], self.token(row)) for row in rows]
 
-    async def validate_batch(self, account: UUID, batch: UUID) -> bytes:
-        """The right token for a batch."""
+    async def token_of(self, operation: UUID) -> str:
+        """The right token of an operation."""
         async with self._world.db.connection() as connection:
             row = await connection.fetchrow(
                 "select o.operation_id, o.details_digest, o.nonce, c.kid from operations o"
                 " join challenges c using (integrator_id, operation_id)"
                 " where o.integrator_id = $1 and o.operation_id = $2",
                 self._world.integrator_key,
-                batch,
+                operation,
             )
-        return self.validate(account, batch, self.token(row), "ted_batch")
+        return self.token(row)
 
     def token(self, row: Any) -> str:
         """The token of a stored challenge."""
@@ -106,15 +111,19 @@ def _ted(number: int) -> dict[str, Any]:
     return {
         "request_control_key": str(uuid4()),
         "transaction_amount": 202.01,
-        "target_account": {
-            "account_branch": "0001",
-            "account_number": "7654321",
-            "account_digit": "0",
-            "owner_document_number": "11222333000181",
-            "owner_name": f"P{number}",
-            "ispb": "87654321",
-            "account_type": "checking_account",
-        },
+        "target_account": _target(number),
+    }
+
+
+def _target(number: int) -> dict[str, str]:
+    return {
+        "account_branch": "0001",
+        "account_number": "7654321",
+        "account_digit": "0",
+        "owner_document_number": "11222333000181",
+        "owner_name": f"P{number}",
+        "ispb": "87654321",
+        "account_type": "checking_account",
     }
 
 

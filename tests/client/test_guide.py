@@ -2,40 +2,83 @@
 
 import asyncio
 import re
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from aval.client import ApiKey, SyncAvalClient
 from aval.domain.signature import new_secret
 from tests.client.test_signed_webhook import BODY, headers_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "python-client.md"
-CODE = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+TED, BATCH, WEBHOOK = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
-async def test_the_first_ted_of_the_guide_is_approved(api, party) -> None:
+class Names(dict[str, Any]):
+    """What the guide leaves to the reader; the token can be read only once it was sent."""
+
+    def __init__(self, own: SyncAvalClient, operation: str, **names: Any) -> None:
+        super().__init__(names)
+        self._own = own
+        self._operation = operation
+
+    def __missing__(self, name: str) -> Any:
+        if name != "token_from_the_approver":
+            raise KeyError(name)
+        return self._own.read_inbox(operation_key=self[self._operation].key).rows[0].text[-6:]
+
+
+@pytest.fixture
+def own(api, party):
+    with SyncAvalClient(api.url, ApiKey(party.api_key)) as client:
+        yield client
+
+
+async def test_the_first_ted_of_the_guide_is_approved(api, party, own) -> None:
     order, noted = SimpleNamespace(control_key=uuid4()), []
-
-    class Names(dict[str, object]):
-        """What the guide leaves to the reader; the token can be read only once it was sent."""
-
-        def __missing__(self, name: str) -> object:
-            if name != "token_from_the_approver":
-                raise KeyError(name)
-            with SyncAvalClient(api.url, ApiKey(party.api_key)) as aval:
-                return aval.read_inbox(operation_key=self["ted"].key).rows[0].text[-6:]
-
     names = Names(
-        api_key=party.api_key, account_key=party.account.key, order=order, note=lambda *told: noted.append(told)
+        own,
+        "ted",
+        api_key=party.api_key,
+        account_key=party.account.key,
+        order=order,
+        note=lambda *told: noted.append(told),
     )
-    code = CODE[0].replace("https://aval.example.com", api.url).replace("11144477735", party.document_number)
+    code = TED.replace("https://aval.example.com", api.url).replace("11144477735", party.document_number)
     await asyncio.to_thread(exec, code, {}, names)
     assert noted == [(order, "pending")]
 
 
+def pay(key: str) -> SimpleNamespace:
+    return SimpleNamespace(amount=Decimal(10), pix_key=key, end_to_end_id=f"E12345678202611231430{uuid4().hex[:11]}")
+
+
+@pytest.mark.parametrize("second", ["maria@example.com", "nobody"])
+async def test_the_batch_of_the_guide_is_approved_or_its_items_are_named(party, own, second) -> None:
+    payroll, noted, mended = [pay("52998224725"), pay(second)], [], []
+    names = Names(
+        own,
+        "batch",
+        aval=own,
+        account_key=party.account.key,
+        payroll=payroll,
+        note=lambda *told: noted.append(told),
+        mend=lambda *told: mended.append(told),
+    )
+    await asyncio.to_thread(exec, BATCH.replace("11144477735", party.document_number), names)
+    if second == "nobody":
+        assert (noted, mended) == ([], [(payroll[1], "PXT000916")])
+    else:
+        assert [key for key, _ in noted] == [item.request_control_key for item in names["items"]]
+        assert {status for _, status in noted} <= {"pending", "sent"} and mended == []
+
+
 def test_the_webhook_of_the_guide_is_handled_once_and_a_forged_one_not() -> None:
-    code = "def receive(secret, request, body):\n" + re.sub("^", "    ", CODE[1], flags=re.MULTILINE)
+    code = "def receive(secret, request, body):\n" + re.sub("^", "    ", WEBHOOK, flags=re.MULTILINE)
     handled: list[object] = []
     names = {"is_new": lambda event_id: True, "handle": lambda *told: handled.append(told)}
     exec(code, names)
