@@ -200,12 +200,13 @@ class Stage:
         return int(balance)
 
     async def worker(self, **change: Any) -> WorkerParts:
-        """A worker under its three roles: sandbox rail and inbox, real HTTP to this machine for the rest."""
+        """A worker under its four roles: sandbox rail and inbox, real HTTP to this machine for the rest."""
         inbox: Channel = SandboxInbox()
         parts = WorkerParts(
             settle_db=await self.open_as("aval_app_settle"),
             notify_db=await self.open_as("aval_app_notify"),
             webhook_db=await self.open_as("aval_app_webhook"),
+            seal_db=await self.open_as("aval_sealer"),
             keyring=KeyringHolder(),
             rails=SandboxRails(),
             outbound=OutboundHttp([], True),

@@ -248,11 +248,13 @@ async def _work(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
 async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> WorkerParts:
     """Everything a worker needs, each kind of work under its own role."""
     foundation, worker, channels = lay_foundation(settings, stack), settings.worker, settings.channels
-    size = max(WORKER_POOL_MIN, settings.database.pool_size // len(WORKER_ROLES))
+    sharing = len(WORKER_ROLES) - 1  # the sealer works alone, one look after the other
+    size = max(WORKER_POOL_MIN, (settings.database.pool_size - WORKER_POOL_MIN) // sharing)
     return WorkerParts(
         settle_db=await open_pool(dsn, "aval_app_settle", size, stack),
         notify_db=await open_pool(dsn, "aval_app_notify", size, stack),
         webhook_db=await open_pool(dsn, "aval_app_webhook", size, stack),
+        seal_db=await open_pool(dsn, "aval_sealer", WORKER_POOL_MIN, stack),
         keyring=foundation.keyring,
         rails=foundation.rails,
         outbound=foundation.outbound,

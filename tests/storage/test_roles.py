@@ -5,7 +5,10 @@ import pytest
 from aval.storage.database import InsufficientPrivilege
 from tests.stage import Stage
 
-HISTORY = ("operations", "comparisons", "ledger_entries", "audit", "events", "device_decisions", "device_challenges")
+HISTORY = (
+    *("operations", "comparisons", "ledger_entries", "audit", "events", "device_decisions", "device_challenges"),
+    "evidence",
+)
 WRITES = {
     "aval_app_api": {
         "INSERT": {
@@ -30,7 +33,7 @@ WRITES = {
     "aval_app_notify": {"INSERT": {"events", "callbacks"}, "UPDATE": {"outbox", "challenges", "channel_states"}},
     "aval_app_webhook": {"UPDATE": {"webhook_endpoints", "callbacks"}},
     "aval_audit_writer": {"INSERT": {"audit"}},
-    "aval_sealer": {},
+    "aval_sealer": {"INSERT": {"evidence", "sweeps"}, "UPDATE": {"sweeps"}},
     "aval_readonly": {},
     "aval_backup": {},
 }

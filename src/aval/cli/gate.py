@@ -14,7 +14,7 @@ from aval.storage.readiness import has_migrations
 from aval.storage.safety import Finding, unsafe_settings
 
 API_ROLES = ("aval_app_api",)
-WORKER_ROLES = ("aval_app_settle", "aval_app_notify", "aval_app_webhook")
+WORKER_ROLES = ("aval_app_settle", "aval_app_notify", "aval_app_webhook", "aval_sealer")
 
 
 async def pass_gate(deployment: Deployment, dsn: str, roles: Iterable[str]) -> list[Finding]:

@@ -80,8 +80,9 @@ async def _prune(deployment: Deployment) -> list[str]:
 
 
 def _kept_anyway(keyring: Keyring) -> set[tuple[Purpose, str]]:
-    """API keys are hashed without a kid; and just after a rotation a process may still use the key before."""
-    kept = {(Purpose.CREDENTIAL, key.kid) for key in keyring.all_of(Purpose.CREDENTIAL)}
+    """API keys are hashed without a kid, auditors ask for the public half of every evidence key, and just after a
+    rotation a process may still use the key before."""
+    kept = {(purpose, key.kid) for purpose in (Purpose.CREDENTIAL, Purpose.EVIDENCE) for key in keyring.all_of(purpose)}
     for purpose in Purpose:
         if datetime.now(UTC) - keyring.current(purpose).created_at < TAKEN_OVER_AFTER:
             kept |= {(purpose, key.kid) for key in keyring.all_of(purpose)[:2]}

@@ -27,6 +27,7 @@ COMMANDS = (
     "admin_work",
     "admin_templates",
     "keyring",
+    "evidence",
     "seed",
 )
 EXIT_REFUSED = 2

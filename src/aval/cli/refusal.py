@@ -19,7 +19,10 @@ SENTENCES = {
     "keys_missing": "AVAL_KEYS_FILE must name a keys file: {path} is missing; run `aval admin keyring create`.",
     "keys_unreadable": "AVAL_KEYS_FILE must name a keys file this account can read: {path} is not.",
     "keys_wrong_mode": "AVAL_KEYS_FILE must be readable by its owner alone: run chmod 600 {path}.",
-    "keys_purpose_missing": "AVAL_KEYS_FILE must hold a key for each purpose: {subject} has none in {path}.",
+    "keys_purpose_missing": (
+        "AVAL_KEYS_FILE must hold a key for each purpose: {subject} has none in {path}; run `aval admin keyring rotate"
+        " {subject}`."
+    ),
     "keys_key_short": "AVAL_KEYS_FILE must hold keys of 32 bytes or more: {subject} in {path} is shorter.",
     "keys_key_default": "AVAL_KEYS_FILE must hold random keys: {subject} in {path} is a default or a pattern.",
     "keys_key_used_twice": "AVAL_KEYS_FILE must hold each key once: {subject} in {path} is used twice.",

@@ -24,6 +24,7 @@ class Purpose(StrEnum):
     CREDENTIAL = "credential"
     INDEX = "index"
     SEAL = "seal"
+    EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True, slots=True)

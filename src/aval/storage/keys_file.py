@@ -22,7 +22,7 @@ from aval.domain.keyring import KEY_BYTES_MIN, Key, Keyring, Purpose
 DISTINCT_BYTES_MIN = 16  # of 32 random bytes fewer differ with probability below 1e-16: not a random key
 FILE_BYTES_MAX = 1_048_576
 LOOK_AGAIN_SECONDS = 1.0
-ROTATABLE = frozenset({Purpose.TOKEN, Purpose.CREDENTIAL, Purpose.SEAL})  # the index key is never rotated
+ROTATABLE = frozenset(Purpose) - {Purpose.INDEX}
 
 
 class KeysFault(StrEnum):
@@ -91,10 +91,16 @@ class KeysFile:
         return Keyring(keys)
 
     def rotate(self, purpose: Purpose) -> str:
-        """Add a fresh key that new things are made with from now on; the old ones stay. Answers its kid."""
+        """Add a fresh key that new things are made with from now on; the old ones stay. Answers its kid.
+
+        It may be the first of its purpose, in a file that was made before there was such a purpose.
+        """
         if purpose not in ROTATABLE:
             raise self._error(KeysFault.NOT_ROTATED, purpose)
-        keys = self.entries()
+        keys = self._parsed(self._text())
+        findings = [each for each in key_findings(keys) if each != KeysFinding(KeysFault.PURPOSE_MISSING, purpose)]
+        if findings:
+            raise KeysFileError(self.path, findings)
         key = _fresh_key(purpose)
         self._replace([*keys, key])
         return key.kid

@@ -1,4 +1,4 @@
-"""What a worker process runs: four kinds of work side by side, and the housekeeping."""
+"""What a worker process runs: three kinds of work side by side, and the housekeeping."""
 
 import asyncio
 from collections import Counter
@@ -22,6 +22,7 @@ from aval.operations.deliver_message import (
 )
 from aval.operations.deliver_webhook import Posted, WebhookPolicy, deliver_webhook, failed_post, record_callbacks
 from aval.operations.expire_window import expire_windows
+from aval.operations.seal_evidence import seal_evidence
 from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, failed_settlement, record_answers
 from aval.operations.watch_guesses import watch_guesses
 from aval.ports import Outbound, Rails
@@ -37,6 +38,8 @@ SWEEP_ROWS_MAX = 500
 FORGET_ROWS_MAX = 5_000
 FORGET_INTERVAL = timedelta(seconds=60)
 WATCH_INTERVAL = timedelta(seconds=30)
+SEAL_INTERVAL = timedelta(seconds=2)  # promises.md §5: sealed within 5 s
+SEAL_ROWS_MAX = 25  # about 5 ms of the loop
 PER_ENDPOINT_MAX = 16
 ITEMS_SHARE = 0.75  # of the settlements in progress: a slow rail never lets a batch take every place
 
@@ -58,6 +61,7 @@ class WorkerParts:
     settle_db: Database
     notify_db: Database
     webhook_db: Database
+    seal_db: Database
     keyring: KeyringSource
     rails: Rails
     outbound: Outbound
@@ -77,6 +81,7 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
         group.create_task(Pump(_messages(parts), parts.pace).run(stopping))
         group.create_task(Pump(_webhooks(parts), parts.pace).run(stopping))
         group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts), stopping))
+        group.create_task(_every(SEAL_INTERVAL, lambda: _seal(parts), stopping))
         group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts), stopping))
         told: set[tuple[str, str | None]] = set()
         group.create_task(_every(WATCH_INTERVAL, lambda: _watch(parts, told), stopping))
@@ -161,6 +166,12 @@ async def _sweep(parts: WorkerParts) -> None:
         sweep = await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX)
     if sweep.failed:
         _log.error("windows_not_closed", count=sweep.failed)
+
+
+async def _seal(parts: WorkerParts) -> None:
+    sealed = SEAL_ROWS_MAX
+    while sealed == SEAL_ROWS_MAX:
+        sealed = await seal_evidence(parts.seal_db, keyring=parts.keyring.current(), most=SEAL_ROWS_MAX)
 
 
 async def _forget(parts: WorkerParts) -> None:
