@@ -122,6 +122,18 @@ def test_approvers_come_with_contacts_and_powers_and_only_once(imported: Import,
     assert "52998224725" not in written and "987654321" not in written
 
 
+def test_one_account_named_in_two_ways_is_one_account(imported: Import, fetch):
+    """Else the last line would silently decide what the approver may do."""
+    key = "7e2a4c19-53b6-4f0d-8a7c-91d0e5b3f264"
+    imported("accounts", f"account_key;{ACCOUNTS}{key};0001;0012345;0;11222333000181;Oficina\r\n")
+    header = APPROVERS.strip().replace("account_branch", "account_key,account_branch")
+    by_bank = ANA.replace("0001,0012345", ",0001,0012345")
+    by_key = f"52998224725,Ana Lima,,,{key},,,,ted,9999999.99\n"
+    found = imported("approvers", f"{header}\n{by_bank}{by_key}", code=2)["bad"]
+    assert [(fault["line"], fault["column"]) for fault in found] == [(3, "powers")]
+    assert fetch("select count(*) from account_approvers") == [(0,)]
+
+
 def test_an_import_of_approvers_goes_on_where_it_ended(imported: Import, fetch, command: Command, integrator: str):
     imported("accounts", TWO)
     person = ["--document-number", "52998224725", "--name", "Ana Lima"]

@@ -1,7 +1,7 @@
 """Lines of a file of approvers: one for each account a person may approve on, contacts beside the name."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -49,12 +49,13 @@ def judge_approvers(lines: Iterable[Line]) -> tuple[list[ApproverLines], list[Fa
     """Gather good lines by person, and tell faults; lines of a person must agree on name and contacts."""
     people: dict[str, ApproverLines] = {}
     first: dict[str, Line] = {}
+    granted: dict[tuple[str, UUID | BankData], int] = {}  # the line of a person's powers on an account
     faults: list[Fault] = []
     for line in lines:
         found = [*cell_faults(line, CHECKS), *_account_faults(line)]
         document = line.cells["document_number"]
         if not found and document in people:
-            found = list(_disagreements(line, first[document], people[document]))
+            found = list(_disagreements(line, first[document], granted))
         if found:
             faults += found
         elif document in people:
@@ -62,6 +63,8 @@ def judge_approvers(lines: Iterable[Line]) -> tuple[list[ApproverLines], list[Fa
         else:
             first[document] = line
             people[document] = _person_of(line)
+        if not found and "powers" in line.cells:
+            granted[document, _account_of(line)] = line.number
     return list(people.values()), faults
 
 
@@ -116,15 +119,14 @@ def _account_faults(line: Line) -> Iterator[Fault]:
             yield Fault(line.number, name, "names no account")
 
 
-def _disagreements(line: Line, first: Line, person: ApproverLines) -> Iterator[Fault]:
+def _disagreements(line: Line, first: Line, granted: Mapping[tuple[str, UUID | BankData], int]) -> Iterator[Fault]:
     for name in PERSONAL:
         if line.cells.get(name, first.cells.get(name)) != first.cells.get(name):
             yield Fault(line.number, name, f"differs from line {first.number}, which is the same person")
     if "powers" not in line.cells:
         yield Fault(line.number, "document_number", f"is that of line {first.number} again")
     else:
-        account = _account_of(line)
-        same = next((grant.number for grant in person.grants if grant.account == account), None)
+        same = granted.get((line.cells["document_number"], _account_of(line)))
         if same is not None:
             yield Fault(line.number, "powers", f"is for the account of line {same} again")
 

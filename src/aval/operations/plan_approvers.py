@@ -105,12 +105,15 @@ def _compared(
     key = None if stored is None else stored.key
     faults: list[Fault] = []
     grants: list[tuple[UUID, GrantLine]] = []
+    lines: dict[UUID, int] = {}
     for grant in person.grants:
         account = registry.accounts.get(grant.account)
         former = None if account is None or key is None else registry.grants.get((key, account))
         if account is None:
             column = "account_key" if isinstance(grant.account, UUID) else "account_number"
             faults.append(Fault(grant.number, column, NO_ACCOUNT))
+        elif lines.setdefault(account, grant.number) != grant.number:  # once by its key and once by its bank data
+            faults.append(Fault(grant.number, "powers", f"is for the account of line {lines[account]} again"))
         elif former is None:
             grants.append((account, grant))
         elif (tuple(sorted(former.powers)), former.max_amount) != (grant.powers, grant.max_amount):
