@@ -1,9 +1,12 @@
+import json
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
-from aval.client import ArgumentNotValid, Refused, Retry
+from aval.client import ArgumentNotValid, Refused, Retry, TedBatch
 from aval.client.call import Call, Lost, Reply, ids_of, read_nothing
+from aval.client.problem import read_problem
 from aval.client.tries import Tries, result_of
 
 RETRY = Retry(tries_max=4, pause_first_s=0.4, pause_max_s=1.0)
@@ -18,6 +21,11 @@ def call(method: str = "POST", *, is_repeatable: bool = True) -> Call[None]:
 
 def reply(status: int, body: bytes = b"", **headers: str) -> Reply:
     return Reply(status, {name.replace("_", "-"): text for name, text in headers.items()}, body)
+
+
+def refusal_body(code: str, **extra_fields: object) -> bytes:
+    texts = {"title": "T", "description": "D", "translation": "T", "code": code, "extra_fields": extra_fields}
+    return json.dumps(texts).encode()
 
 
 def test_pauses_double_up_to_the_longest_and_vary() -> None:
@@ -91,6 +99,26 @@ def test_amounts_in_a_refusal_are_exact_and_a_strange_snapshot_hides_no_code() -
         result_of(call(), outcome, tries)
     assert (refused.value.code, refused.value.snapshot) == ("TED000082", None)
     assert repr(refused.value.extra_fields["ted_data"]["fee_amount"]) == repr(Decimal("0.10"))
+
+
+def test_a_rejected_resend_of_a_batch_is_told_once_though_it_comes_under_two_names() -> None:
+    key = "9a3e5d71-0c48-4d29-b6f1-4e8a72c05d39"
+    snapshot = {"request_control_key": key, "ted_batch_key": key}
+    extra = {
+        "ted_data": snapshot | {"ted_status": "rejected"},
+        "ted_batch_data": snapshot | {"ted_batch_status": "rejected"},
+    }
+    told = read_problem(reply(400, refusal_body("TED000082", **extra)))
+    assert told is not None and told.snapshot == TedBatch(
+        request_control_key=UUID(key), key=UUID(key), status="rejected"
+    )
+
+
+@pytest.mark.parametrize("strange", [{"items": [{"index": "x"}]}, {"items": 7}, {"errors": [1]}])
+def test_strange_fields_hide_no_code(strange) -> None:
+    told = read_problem(reply(400, refusal_body("PXT000917", **strange)))
+    assert told is not None
+    assert (told.code, told.refused_items, told.wrong_fields, told.extra_fields) == ("PXT000917", (), (), strange)
 
 
 @pytest.mark.parametrize(
