@@ -1,5 +1,6 @@
 """Callbacks of an integrator's core: signed, repeatable, and no way to tell one integrator from another."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from aval.channels.outbound import OutboundHttp
+from aval.http import rail
 from aval.operations.change_integrator import change_integrator
+from aval.operations.settle_transfer import take_callback
 from aval.ports import OutboundCall
 from aval.rails.http import RailRegistry
 from tests.factories import AUTHOR, Client, Party, Reply, make_keyring
@@ -162,6 +165,27 @@ async def test_only_the_core_itself_is_believed(core: Core):
 async def test_what_is_no_callback_is_refused(core: Core, body: Any, code: str):
     answer = await core.tell(body)
     assert (answer.status, answer.code) == (400, code)
+
+
+async def test_many_words_of_one_core_leave_connections_to_others(core: Core, monkeypatch: pytest.MonkeyPatch):
+    """Words on items of a batch wait for one another; each would hold a connection meanwhile."""
+    at_once: list[int] = []
+    under_way = 0
+
+    async def taking(*given: Any, **named: Any) -> bool:
+        nonlocal under_way
+        under_way += 1
+        at_once.append(under_way)
+        try:
+            return await take_callback(*given, **named)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(rail, "take_callback", taking)
+    keys = [await core.approved(transaction_amount=amount) for amount in range(1, 13)]
+    answers = await asyncio.gather(*(core.tell(sent(key)) for key in keys))
+    assert [answer.status for answer in answers] == [204] * 12
+    assert max(at_once) == rail.AT_ONCE_MAX
 
 
 @pytest.mark.parametrize("hidden", ["\x00", "\u202e", "\x1b[2J"])

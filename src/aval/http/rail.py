@@ -1,6 +1,8 @@
 """What an integrator's own core tells of settlements on its own account (transfers.md §8.4)."""
 
+import asyncio
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -12,6 +14,8 @@ from aval.http.parts import Parts
 from aval.operations.settle_transfer import take_callback
 from aval.storage.clock import read_clock
 from aval.storage.integrators import find_integrator
+
+AT_ONCE_MAX = 4  # of one core: words on items of a batch go one after another, and hold a connection while they wait
 
 _log = structlog.get_logger("aval.rail")
 
@@ -38,6 +42,7 @@ class RailCallbacks:
 
     def __init__(self, app: Parts) -> None:
         self._app = app
+        self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
 
     async def take(self, call: Call) -> Answer:
         """POST /rail/{integrator_key}/callbacks; a repetition is answered alike."""
@@ -45,13 +50,14 @@ class RailCallbacks:
         await self._verify(call, integrator_key)
         assert self._app.rail_callback_of is not None and self._app.retry is not None
         rail_reference, answer = self._app.rail_callback_of(call.body)
-        is_known = await take_callback(
-            self._app.db,
-            integrator_key=integrator_key,
-            rail_reference=rail_reference,
-            answer=answer,
-            policy=self._app.retry,
-        )
+        async with self._turns.setdefault(integrator_key, asyncio.Semaphore(AT_ONCE_MAX)):
+            is_known = await take_callback(
+                self._app.db,
+                integrator_key=integrator_key,
+                rail_reference=rail_reference,
+                answer=answer,
+                policy=self._app.retry,
+            )
         if not is_known:
             _log.warning("rail_reference_unknown", integrator=str(integrator_key), correlation_id=call.correlation_id)
             raise Refusal("qit.not_found")
