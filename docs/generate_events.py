@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from aval.domain.batch import ItemCounts
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
 from aval.domain.transfer import Kind, Method, Payee, Reason, Status, Transfer
@@ -21,7 +22,7 @@ INTRODUCTION = """\
 Generated from the code by `make docs`; do not edit.
 
 Every final status becomes an event, written in the transaction of the change, and is delivered at least once to every
-target that asked for its type. How to register a target and check signatures: [integrate.md](../guides/integrate.md).
+target that asked for its type. How to register a target and check signatures: [webhooks.md](../guides/webhooks.md).
 
 | Header | Meaning |
 |---|---|
@@ -56,6 +57,16 @@ WHEN = {
     "aval.operation.denied": "an approver denied an operation on the device",
     "aval.token_delivery.failed": "the provider refused the message of the live token for good",
 }
+MORE_DATA = """\
+## Data of the others
+
+| Type | `data` |
+|---|---|
+| `aval.operation.denied` | `operation`, `operation_key`, `account_key`, `device_key`, `reason` (`not_me`, \
+`wrong_details`, `other`), `denied_at` |
+| `aval.token_delivery.failed` | `operation`, `operation_key`, `method`, `generation`, \
+`masked_destination`, `failed_at` |
+"""
 AT = datetime(2026, 11, 23, 14, 30, 23, 459_000, UTC)
 TARGET = {
     "account_branch": "0001",
@@ -68,15 +79,15 @@ TARGET = {
 }
 
 
-def example(kind: Kind, status: Status, reason: Reason | None = None) -> str:
+def example(kind: Kind, status: Status, reason: Reason | None = None, settled: ItemCounts | None = None) -> str:
     """The body of one event, as the code makes it."""
-    data = event_data(_transfer(kind), _challenge(status, reason))
+    data = event_data(_transfer(kind), _challenge(status, reason), settled)
     body = event_body(
         WEBHOOK_TYPES[kind],
         data,
         at=AT + timedelta(seconds=41),
         event_id=UUID("6d20b8f3-a417-4c5e-9f08-b2e7c1d4963a"),
-        sequence=1,
+        sequence=4 if kind.is_batch else 1,
         correlation_id="order-1207",
     )
     return msgspec.json.format(body, indent=2)
@@ -103,6 +114,7 @@ def _transfer(kind: Kind) -> Transfer:
         nonce=b"",
         correlation_id="order-1207",
         created_at=AT,
+        item_count=3 if kind.is_batch else 1,
     )
 
 
@@ -150,6 +162,13 @@ def _examples() -> Iterator[str]:
         "## A Pix was rejected\n\nThe `error_…` fields are those of the [error catalogue](../errors.md).\n\n"
         f"```json\n{rejected}\n```\n"
     )
+    finished = example(Kind.TED_BATCH, Status.APPROVED, settled=ItemCounts(sent=2, rejected=1))
+    yield (
+        "## The last item of a batch is final\n\n`sequence` counts the items of a batch and itself in one row. "
+        f"The data are those of GET.\n\n```json\n{finished}\n```\n"
+    )
+    yield f"## A device became active\n\n```json\n{example(Kind.DEVICE, Status.APPROVED)}\n```\n"
+    yield MORE_DATA
 
 
 def pages() -> dict[Path, str]:

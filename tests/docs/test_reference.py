@@ -90,12 +90,32 @@ def test_the_contract_is_told_in_words() -> None:
     assert import_contract([forbidden]) == "- **N**: no module of `a` imports `b` or `c`."
 
 
+def test_every_line_of_the_log_that_warns_has_its_row() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src" / "aval").rglob("*.py")]
+    named = {name for text in sources for name in re.findall(r"_log\.(?:warning|error)\(\s*\"([^\"]+)\"", text)}
+    named |= {name for text in sources for name in re.findall(r"GuessAlarm\(\"([a-z_]+)\"", text)}
+    page = (ROOT / "docs" / "guides" / "operating.md").read_text(encoding="utf-8")
+    assert {"job_failed", "platform_guess_alarm", "unexpected fault"} <= named
+    assert [name for name in sorted(named) if f"`{name}`" not in page] == []
+
+
 def test_every_link_between_pages_leads_somewhere() -> None:
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     broken = [
         f"{path.relative_to(ROOT)}: {target}"
         for path in pages
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
-        if not (path.parent / target).exists()
+        for target in re.findall(r"\]\(([^):]+)\)", path.read_text(encoding="utf-8"))
+        if not leads_somewhere(path, *target.partition("#")[::2])
     ]
     assert broken == []
+
+
+def leads_somewhere(page: Path, target: str, anchor: str) -> bool:
+    found = page.parent / target if target else page
+    return found.exists() and (not anchor or anchor in anchors(found))
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
