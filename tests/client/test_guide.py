@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from aval.client import ApiKey, SyncAvalClient
+from aval.client import ApiKey, Approver, AvalClient, SyncAvalClient
 from aval.domain.signature import new_secret
+from tests.client.flows import TARGET, token_of
 from tests.client.test_signed_webhook import BODY, headers_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "python-client.md"
-TED, BATCH, WEBHOOK = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+TED, BATCH, DEVICE, WEBHOOK = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 class Names(dict[str, Any]):
@@ -75,6 +76,37 @@ async def test_the_batch_of_the_guide_is_approved_or_its_items_are_named(party, 
     else:
         assert [key for key, _ in noted] == [item.request_control_key for item in names["items"]]
         assert {status for _, status in noted} <= {"pending", "sent"} and mended == []
+
+
+@pytest.mark.parametrize("is_expected", [True, False])
+async def test_the_device_of_the_guide_signs(api, party, tmp_path, is_expected) -> None:
+    by_device = Approver(party.document_number, "device", uuid4())
+    names: dict[str, Any] = {}
+    code = "async def sign(aval, account_key, approver, token_of, path, base_url, session_id, is_expected):\n"
+    device, phone = re.sub("^", "    ", DEVICE, flags=re.MULTILINE).split("    async with", 1)
+    exec(f"{code}{device}    await ask()\n    async with{phone}", names)
+    async with AvalClient(api.url, ApiKey(party.api_key)) as aval:
+
+        async def ask() -> None:
+            names["ted"] = await aval.create_ted(
+                party.account.key, amount=Decimal(10), target=TARGET, approver=by_device
+            )
+
+        names["ask"] = ask
+        await names["sign"](
+            aval,
+            party.account.key,
+            Approver(party.document_number),
+            lambda key: token_of(aval, key),
+            tmp_path / "device.json",
+            api.url,
+            by_device.session_id,
+            lambda details, items: is_expected and details["amount"] == "10.00" and items is None,
+        )
+        ted = await aval.get_ted(party.account.key, names["ted"].key)
+        if is_expected:
+            ted = await aval.validate_ted(party.account.key, names["ted"].key)
+        assert ted.status == ("pending" if is_expected else "rejected")
 
 
 def test_the_webhook_of_the_guide_is_handled_once_and_a_forged_one_not() -> None:

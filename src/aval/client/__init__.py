@@ -24,10 +24,12 @@ from aval.client.answers import (
     WebhookEndpoint,
     WebhookSecret,
 )
+from aval.client.app_device import AppDevice, DeviceChallenge, DeviceSession, ShownNotValid
 from aval.client.async_client import AvalClient
 from aval.client.batch_answers import Batch, BatchDetail, PixBatch, PixBatchDetail, TedBatch, TedBatchDetail
 from aval.client.call import Tried
-from aval.client.credentials import ApiKey, Credential, SigningKey
+from aval.client.credentials import ApiKey, Credential, NoCredential, SigningKey
+from aval.client.devices import DeviceDetail, RegisteredDevice, SessionState
 from aval.client.errors import (
     AnswerNotUnderstood,
     ArgumentNotValid,
@@ -49,6 +51,7 @@ __all__ = [
     "Account",
     "AnswerNotUnderstood",
     "ApiKey",
+    "AppDevice",
     "Approval",
     "Approver",
     "ArgumentNotValid",
@@ -60,10 +63,14 @@ __all__ = [
     "CallFailed",
     "Callback",
     "Credential",
+    "DeviceChallenge",
+    "DeviceDetail",
+    "DeviceSession",
     "Event",
     "InboxMessage",
     "NewWebhookEndpoint",
     "NoAnswer",
+    "NoCredential",
     "Page",
     "Pix",
     "PixBatch",
@@ -76,7 +83,10 @@ __all__ = [
     "RefusalReason",
     "Refused",
     "RefusedItem",
+    "RegisteredDevice",
     "Retry",
+    "SessionState",
+    "ShownNotValid",
     "SigningKey",
     "SyncAvalClient",
     "TargetAccount",

@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 import aiohttp
 
 from aval import __version__
-from aval.client import batches, surroundings, transfers
+from aval.client import batches, devices, surroundings, transfers
 from aval.client.address import Address
 from aval.client.answers import Page
 from aval.client.call import ANSWER_BYTES_MAX, Call, Lost, Reply, Result, Tried, not_watched
@@ -136,12 +136,24 @@ class AvalClient:
     list_ted_batches = Asked(batches.list_ted_batches)
     list_ted_batch_items = Asked(batches.list_ted_batch_items)
 
+    challenge_device = Asked(devices.challenge_device)
+    register_device = Asked(devices.register_device)
+    validate_device = Asked(devices.validate_device)
+    resend_device = Asked(devices.resend_device)
+    get_device = Asked(devices.get_device)
+    list_devices = Asked(devices.list_devices)
+    disable_device = Asked(devices.disable_device)
+    open_session = Asked(devices.open_session)
+    approve_session = Asked(devices.approve_session)
+    deny_session = Asked(devices.deny_session)
+
     each_pix = Walked(transfers.list_pix)
     each_ted = Walked(transfers.list_ted)
     each_pix_batch = Walked(batches.list_pix_batches)
     each_ted_batch = Walked(batches.list_ted_batches)
     each_pix_batch_item = Walked(batches.list_pix_batch_items)
     each_ted_batch_item = Walked(batches.list_ted_batch_items)
+    each_device = Walked(devices.list_devices)
     each_event = Walked(surroundings.list_events)
 
     get_account = Asked(surroundings.get_account)

@@ -44,6 +44,15 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class NoCredential:
+    """What a device calls with: the id of its session and its signature are the proof."""
+
+    def headers(self, method: str, target: str, body: bytes) -> dict[str, str]:
+        """None."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
 class SigningKey:
     """A P-521 private key whose public half is registered; signs every try anew, for a signature counts once."""
 
