@@ -138,7 +138,8 @@ UNIQUE = {
     "request_control_key": _AGAIN.format("request_control_key", "null"),
     "end_to_end_id": _AGAIN.format("gen_random_uuid()", "end_to_end_id"),
     "comparison": "insert into comparisons select * from comparisons where operation_id = $1",
-    "sequence": "insert into events select integrator_id, gen_random_uuid(), operation_id, operation_kind, sequence,"
+    "sequence": "insert into events (integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body,"
+    " correlation_id, created_at) select integrator_id, gen_random_uuid(), operation_id, operation_kind, sequence,"
     " event_type, body, correlation_id, created_at from events where operation_id = $1",
 }
 
