@@ -186,6 +186,7 @@ def page_routes() -> list[Route]:
 
     def serving(answer: Answer) -> Handler:
         async def serve_page(_call: Call) -> Answer:
+            """Answer with the page."""
             return answer
 
         return serve_page

@@ -41,6 +41,7 @@ async def find_payees(
     waiting = iter(list(found))
 
     async def ask_on(rail: Rail) -> None:
+        """Ask for one key after another."""
         for key in waiting:
             found[key] = await _owner(rail, key)
 
