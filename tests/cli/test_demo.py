@@ -45,7 +45,7 @@ def is_database_gone(data_dir: Path) -> bool:
     return not (data_dir / "demo" / "postgresql" / "data" / "postmaster.pid").exists()
 
 
-def test_the_demo_shows_a_ted_a_pix_and_a_batch_beside_a_taken_port(data_dir: Path, environment: None) -> None:
+def test_the_demo_shows_every_way_to_approve_beside_a_taken_port(data_dir: Path, environment: None) -> None:
     with bound("127.0.0.1", int(os.environ["AVAL_PORT"]), "AVAL_PORT"):
         shown = CliRunner().invoke(build_cli(open_deployment), ["demo"], env={"COLUMNS": "100"})
     assert (shown.exit_code, shown.exception) == (0, None), shown.output
@@ -62,7 +62,14 @@ def test_the_demo_shows_a_ted_a_pix_and_a_batch_beside_a_taken_port(data_dir: Pa
         "approved, all of it debited: BRL 23,391.60 before, BRL 18,960.11 after",
         "rejected: BRL 310.99 to Eva Lins",
         "Then came aval.pix_transfer_batch.finished: 2 sent, 1 rejected",
-        "Rebuilt from 6 entries BRL 19,271.10, stored BRL 19,271.10: equal.",
+        "active; its private key never left it",
+        "TED000905",
+        "OBD000924",
+        "approved: signed over amount, payee, account and a nonce",
+        "pending: BRL 19,271.10 before, BRL 14,462.60 after",
+        "signed by the key of Beatriz' phone: exactly these details, to approve them",
+        "nothing was changed",
+        "Rebuilt from 8 entries BRL 14,462.60, stored BRL 14,462.60: equal.",
     ):
         assert told in story, told
     assert is_database_gone(data_dir)

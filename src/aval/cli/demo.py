@@ -1,4 +1,4 @@
-"""`aval demo`: a real Aval of its own, and a TED, a Pix and a batch through all of it."""
+"""`aval demo`: a real Aval of its own, and every way to approve through all of it."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 
     @commands.root.command("demo")
     def demo() -> None:
-        """Watch a TED, a Pix and a batch go from request to settled, on an Aval of its own in AVAL_DATA_DIR/demo."""
+        """Watch transfers go from request to settled, by token and by device, on an Aval of AVAL_DATA_DIR/demo."""
         raise typer.Exit(asyncio.run(_demo(open_deployment("development"))))
 
 

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from aval.client import ApiKey, AvalClient, Refused, Tried, Webhook, WebhookNotValid, verify_webhook
+from aval.client import AvalClient, Credential, Refused, Tried, Webhook, WebhookNotValid, verify_webhook
 
 ANSWER_S = 20
 LOOK_S = 0.05  # between two looks at what the worker has to do first
@@ -36,10 +36,10 @@ def check(what: str, seen: object, expected: object) -> None:
 
 
 class Wire:
-    """The Python client of the integrator, and how its last try went."""
+    """The Python client of the integrator, or of a device, and how its last try went."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
-        self.aval = AvalClient(base_url, ApiKey(api_key), timeout_s=ANSWER_S, watch=self._note)
+    def __init__(self, base_url: str, credential: Credential) -> None:
+        self.aval = AvalClient(base_url, credential, timeout_s=ANSWER_S, watch=self._note)
         self._tried: Tried | None = None
 
     def answered(self, status: int) -> Tried:

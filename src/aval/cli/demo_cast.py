@@ -17,7 +17,7 @@ EMAIL = "beatriz@livraria.example.com"
 BALANCE = Brl(25_000_00)
 TED_FEE = Brl(8_50)
 POWERS = ["pix_transfer", "pix_transfer_batch", "ted"]
-SCOPES = ["transfers:write", "transfers:read", "webhooks:write", "sandbox"]
+SCOPES = ["transfers:write", "transfers:read", "devices:write", "webhooks:write", "sandbox"]
 
 
 @dataclass(frozen=True, slots=True)

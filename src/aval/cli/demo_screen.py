@@ -72,6 +72,16 @@ class Screen:
             Panel(Group(number, bubble), title="● ▬▬▬▬", box=box.HEAVY, border_style="blue", width=PHONE_WIDTH)
         )
 
+    async def device(self, name: str, shown: Sequence[tuple[str, str]]) -> None:
+        """What a device shows before it signs."""
+        await self._beat()
+        grid = Table.grid(padding=(0, 1))
+        for label, text in shown:
+            grid.add_row(Text(label, style="dim"), Text(text, style="bold"))
+        button = Align.center(Text(" Approve ", style="bold white on green"))
+        content = Panel(Group(grid, Text(), button), box=box.ROUNDED, border_style="grey50")
+        self._centred(Panel(content, title=f"● {name}", box=box.HEAVY, border_style="blue", width=PHONE_WIDTH))
+
     async def mail(self, message: InboxMessage, sender: str) -> None:
         """A mail as the approver's reader shows it."""
         await self._beat()

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 
@@ -17,9 +17,13 @@ from aval.cli.demo_story import play
 from aval.cli.deployment import Deployment, opened
 from aval.cli.run import answers
 from aval.cli.seed import base_url
-from aval.client import CallFailed
+from aval.client import ApiKey, CallFailed, NoCredential
+from aval.domain.evidence import public_key_of
+from aval.domain.evidence_check import EvidenceReport, check_evidence
+from aval.domain.keyring import Keyring, Purpose
 from aval.operations.create_admin_key import create_admin_key
 from aval.operations.revoke_admin_key import revoke_admin_key
+from aval.operations.seal_evidence import export_evidence
 from aval.storage.database import Database
 from aval.storage.ledger import AccountLedger, read_ledger
 
@@ -63,20 +67,22 @@ async def _stage(own: Deployment, dsn: str, screen: Screen) -> AsyncIterator[Sta
     async with (
         opened(dsn, "aval_app_api") as db,
         opened(dsn, "aval_readonly") as reader,
+        opened(dsn, "aval_sealer") as sealer,
         Receiver() as receiver,
         aiohttp.ClientSession() as session,
         _admin_key(own, db) as admin_key,
     ):
         screen.fact(f"The API answers on [bold]{url}[/], a worker is at work.")
         cast = await engage(Operator(session, url, admin_key))
-        wire = Wire(url, cast.api_key)
-        async with wire.aval:
+        wire, phone = Wire(url, ApiKey(cast.api_key)), Wire(url, NoCredential())
+        async with wire.aval, phone.aval:
             await listen(wire, receiver)
             screen.fact(
                 f"[bold]{INTEGRATOR_NAME}[/] may call; [bold]{ACCOUNT_NAME}[/] has an account there, and "
                 f"[bold]{APPROVER_NAME}[/] approves for it."
             )
-            yield Stage(screen, wire, receiver, cast, partial(_ledger, reader, cast))
+            evidence = partial(_evidence, sealer, own.keyring())
+            yield Stage(screen, wire, phone, receiver, cast, partial(_ledger, reader, cast), evidence)
 
 
 @asynccontextmanager
@@ -95,3 +101,10 @@ async def _ledger(reader: Database, cast: Cast) -> AccountLedger:
         found = await read_ledger(connection, cast.integrator_key, cast.account_key)
     assert found is not None
     return found
+
+
+async def _evidence(sealer: Database, keyring: Keyring, operation_key: UUID) -> EvidenceReport | None:
+    found = await export_evidence(sealer, operation_key=operation_key, integrator_key=None, keyring=keyring)
+    if not found:
+        return None
+    return check_evidence(found[0].file.encode(), [public_key_of(keyring.current(Purpose.EVIDENCE))])

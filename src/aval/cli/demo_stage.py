@@ -9,6 +9,7 @@ from aval.cli.demo_calls import Receiver, Wire, until
 from aval.cli.demo_cast import Cast
 from aval.cli.demo_screen import Screen
 from aval.client import AvalClient, InboxMessage
+from aval.domain.evidence_check import EvidenceReport
 from aval.domain.money import Brl
 from aval.storage.ledger import AccountLedger
 
@@ -19,9 +20,11 @@ class Stage:
 
     screen: Screen
     wire: Wire
+    phone: Wire  # of the approver: it has no key of the integrator
     receiver: Receiver
     cast: Cast
     read_ledger: Callable[[], Awaitable[AccountLedger]]
+    read_evidence: Callable[[UUID], Awaitable[EvidenceReport | None]]
 
     @property
     def aval(self) -> AvalClient:
