@@ -16,8 +16,7 @@ from tests.evidence import approve_one
 @pytest.fixture
 def approved(dsn: str, command, keys: KeysFile) -> str:
     """The key of a Pix that was approved by token."""
-    keys.create()
-    return str(asyncio.run(approve_one(dsn)))
+    return str(asyncio.run(approve_one(dsn, keys.create())))
 
 
 def test_evidence_is_handed_out_and_verifies_offline(
@@ -42,7 +41,7 @@ def test_evidence_is_handed_out_and_verifies_offline(
     assert known.exit_code == 0
     lines = known.stdout.splitlines()
     assert lines[0] == "Genuine."
-    assert any("BRL" in line for line in lines) and sum(line.startswith("  ok ") for line in lines) == 8
+    assert any("BRL" in line for line in lines) and sum(line.startswith("  ok ") for line in lines) == 9
     assert "that the person who typed the token is the approver" in known.stdout
     assert "whose seal it is" not in known.stdout and fingerprint in pem.read_text()
 
@@ -84,7 +83,7 @@ def test_a_row_changed_behind_it_is_told(command, approved: str, dsn: str) -> No
     change = f"update aval.audit set actor = 'nobody' where operation_id = '{approved}'"
     asyncio.run(run_sql(dsn, "set session_replication_role = replica", change))
     found = command("evidence", approved)
-    assert (found.exit_code, "audit changed since" in found.stderr) == (1, True)
+    assert (found.exit_code, "audit, is_intact changed since" in found.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def approval_of(kind: Kind, signer: Passkey | AppKey | None) -> Approval:
             audit_row(2, approved_at, judged),
         ],
         context={"rp_id": RP_ID, "origins": [ORIGIN], "powers": ["approve"], "messages": []},
+        is_intact=True,
     )
 
 
@@ -161,7 +162,7 @@ def checked(file: Any, *keys: bytes) -> EvidenceReport:
 @pytest.mark.parametrize("case", CASES)
 def test_honest_evidence_holds_in_everything(case: str) -> None:
     report = checked(file_of(case))
-    assert (report.fails, len(report.holds)) == ([], 8)
+    assert (report.fails, len(report.holds)) == ([], 9)
 
 
 def test_what_is_signed_is_the_canonical_json_of_rfc_8785() -> None:
@@ -283,6 +284,8 @@ FORGERIES = {
     "audited twice": Forgery(TOKEN, put("audit", 0, "details", "status", value="pending"), Check.AUDIT),
     "audited of another digest": Forgery(TOKEN, put("audit", 1, "details", "details_digest", value="0"), Check.AUDIT),
     "audited at another time": Forgery(TOKEN, put("audit", 1, "at", value=evidence_time(after(90))), Check.AUDIT),
+    "rows changed before the seal": Forgery(TOKEN, put("is_intact", value=False), Check.INTACT),
+    "intact in a word": Forgery(TOKEN, put("is_intact", value="true"), Check.INTACT),
     "a wrong token": Forgery(TOKEN, put("comparisons", 1, "verdict", value="wrong"), Check.TOKEN),
     "right twice": Forgery(TOKEN, put("comparisons", 0, "verdict", value="right"), Check.TOKEN),
     "a superseded token": Forgery(TOKEN, put("comparisons", 1, "generation", value=1), Check.TOKEN),

@@ -17,7 +17,7 @@ from tests.conftest import with_database
 from tests.devices.authenticator import AppKey, Passkey
 from tests.devices.registering import Enrollment, passkey_party, registered
 from tests.devices.signing import KINDS, Signing, request_by_device
-from tests.factories import make_keyring, make_party
+from tests.factories import make_approver, make_keyring, make_party
 from tests.transfers import Wire
 from tests.world import World
 
@@ -70,7 +70,7 @@ async def test_what_a_token_approved_is_sealed_and_verifies(
     await seal_all(sealer)
     (row,) = await kept(world, key)
     report = check_evidence(row["file"].encode(), [PUBLIC_KEY])
-    assert (report.fails, len(report.holds)) == ([], 8)
+    assert (report.fails, len(report.holds)) == ([], 9)
     record = report.record
     assert (record["factor"]["method"], record["factor"]["generation"]) == (method, 2)
     assert [each["verdict"] for each in record["comparisons"]] == ["wrong", "right"]
@@ -178,6 +178,31 @@ async def test_rows_changed_after_the_seal_are_named(world: World, sealer: Datab
     found = await exported(sealer, key)
     assert part in found.changed
     assert check_evidence(found.file.encode(), [PUBLIC_KEY]).is_genuine  # the file still tells what it was
+
+
+BEFORE_THE_SEAL = {
+    "digest": "update operations set details_digest = sha256('x') where operation_id = $1",
+    "approver": "update operations set approver_id = (select approver_id from approvers where integrator_id ="
+    " operations.integrator_id and approver_id <> operations.approver_id) where operation_id = $1",
+    "actor": "update audit set actor = 'credential:x' where operation_id = $1 and details ? 'mac'",
+    "generation": "update audit set details = details || '{\"generation\": 1}' where operation_id = $1",
+    "digest of the row": 'update audit set details = details || \'{"mac": "evidence-1:00"}\' where operation_id = $1',
+    "no digest": "update audit set details = details - 'mac' where operation_id = $1",
+    "moment": "update audit set at = at - interval '1 microsecond' where operation_id = $1",
+}
+
+
+@pytest.mark.parametrize("what", BEFORE_THE_SEAL)
+async def test_rows_changed_before_the_seal_are_told(world: World, sealer: Database, what: str) -> None:
+    key = await approved(world)
+    if what == "approver":
+        (row,) = await world.fetch("select integrator_id from operations where operation_id = $1", key)
+        await make_approver(world.db, row["integrator_id"])
+    async with world.db.transaction() as connection:
+        await connection.execute("set local session_replication_role = replica")
+        await connection.execute(BEFORE_THE_SEAL[what], key)
+    report = check_evidence((await exported(sealer, key)).file.encode(), [PUBLIC_KEY])
+    assert Check.INTACT in report.fails
 
 
 async def test_a_kept_record_is_not_changed(world: World, sealer: Database) -> None:

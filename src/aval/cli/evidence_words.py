@@ -13,6 +13,7 @@ HOLDS = {
     Check.ITEMS: "Items, their number and their total are those of the digest that was shown.",
     Check.TIMES: "Requested, judged, approved and sealed came in this order, within the approval window.",
     Check.AUDIT: "The audit row of the approval tells the same moment, factor and digest.",
+    Check.INTACT: "When it was sealed, the rows still had the keyed digest that the approval was written with.",
     Check.TOKEN: "The last comparison was right, with the live token, in its lifetime, within the attempts.",
     Check.SIGNATURE: "The device's key signed exactly these details to approve them.",
 }
@@ -24,6 +25,7 @@ FAILS = {
     Check.ITEMS: "Items, their number or their total are not those of the digest that was shown.",
     Check.TIMES: "The times contradict each other.",
     Check.AUDIT: "The audit rows do not tell of this approval.",
+    Check.INTACT: "Between approval and seal, rows were changed: they had lost the keyed digest of the approval.",
     Check.TOKEN: "The comparisons do not tell of a right token in time.",
     Check.SIGNATURE: "A device's signature is not over these details, or not by its key.",
 }

@@ -27,7 +27,8 @@ class Approval(msgspec.Struct, frozen=True):
     """Everything about one approval that its rows tell.
 
     `comparisons`, `signatures` and `audit` are oldest first, nothing in them is younger than the approval. `context` is
-    what may have changed since: it is as the sealer found it, a moment later.
+    what may have changed since: it is as the sealer found it, a moment later. `is_intact` tells whether the rows still
+    have the keyed digest that the approval was written with.
     """
 
     transfer: Transfer
@@ -38,6 +39,7 @@ class Approval(msgspec.Struct, frozen=True):
     signatures: Sequence[Mapping[str, Any]]
     audit: Sequence[Mapping[str, Any]]
     context: Mapping[str, Any]
+    is_intact: bool = False
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -55,6 +57,7 @@ def record_of(approval: Approval) -> dict[str, Any]:
         "signatures": approval.signatures,
         "approved_at": approval.approved_at,
         "audit": approval.audit,
+        "is_intact": approval.is_intact,
         "context": approval.context,
     }
     told: dict[str, Any] = plain(record)

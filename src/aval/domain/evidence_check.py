@@ -20,7 +20,7 @@ FILE_BYTES_MAX = 16_777_216  # a thousand items and their names are below two mi
 MEMBERS = {"format", "record", "seal"}
 RECORD_MEMBERS = {
     *("operation", "shown", "approver", "factor", "policy", "comparisons", "signatures", "approved_at", "audit"),
-    "context",
+    *("is_intact", "context"),
 }
 
 Record = Mapping[str, Any]
@@ -36,6 +36,7 @@ class Check(StrEnum):
     ITEMS = "items"
     TIMES = "times"
     AUDIT = "audit"
+    INTACT = "intact"
     TOKEN = "token"
     SIGNATURE = "signature"
 
@@ -98,6 +99,7 @@ def check_evidence(text: bytes, public_keys: Collection[bytes]) -> EvidenceRepor
     report.note(Check.ITEMS, lambda: _are_items_whole(record["shown"]))
     report.note(Check.TIMES, lambda: _are_times_in_order(record, report.seal))
     report.note(Check.AUDIT, lambda: _is_audited(record))
+    report.note(Check.INTACT, lambda: record["is_intact"] is True)
     if _method_of(record) == "device":
         report.note(Check.SIGNATURE, lambda: _is_signed(record))
     else:

@@ -103,6 +103,7 @@ class _Case:
     transfer: Transfer
     before: Challenge
     judgement: Judgement
+    keyring: Keyring
     decision: Decision | None = None
     is_signature_void: bool = False  # its device signed, and no longer counts
 
@@ -198,7 +199,7 @@ def _judged(
         return budget_refusal(call.kind.family, stop)
     is_signed = approval is not None and approval.status is SessionStatus.APPROVED
     is_signature_void = is_signed and judgement.verdict is Verdict.DEVICE_PENDING
-    return _Case(call, facts, transfer, challenge, judgement, is_signature_void=is_signature_void)
+    return _Case(call, facts, transfer, challenge, judgement, keyring, is_signature_void=is_signature_void)
 
 
 def standing_refusal(
@@ -275,7 +276,7 @@ def _approval(case: _Case, facts: ApprovalFacts, account: LockedAccount, spent: 
     if family in spent:
         spent[family] += transfer.amount
     is_settled_here = transfer.kind.is_batch or transfer.kind is Kind.DEVICE
-    return _decision(case, Status.APPROVED if is_settled_here else Status.PENDING)
+    return _decision(case, Status.APPROVED if is_settled_here else Status.PENDING).keyed(case.keyring)
 
 
 def _sum_of(transfer: Transfer) -> SpentQuestion:

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
-from aval.domain.evidence import record_of, sealed
+from aval.domain.decision_mac import is_decision_intact
+from aval.domain.evidence import Approval, record_of, sealed
 from aval.domain.keyring import Keyring, Purpose
 from aval.storage.challenges import OperationId
 from aval.storage.clock import read_clock
@@ -53,7 +55,7 @@ async def export_evidence(
         asked = [each for each in found if integrator_key in (None, each[0])]
         await _seal(connection, asked, keyring)
         return [
-            Evidence(file, await _changed(connection, each, file))
+            Evidence(file, await _changed(connection, each, file, keyring))
             for each in asked
             if (file := await read_evidence(connection, each)) is not None
         ]
@@ -67,14 +69,23 @@ async def _seal(connection: Connection, operations: Sequence[OperationId], keyri
     records = []
     for approval in approvals:
         transfer = approval.transfer
-        file = msgspec.json.encode(sealed(record_of(approval), key, at=now)).decode()
+        file = msgspec.json.encode(sealed(record_of(_judged(approval, keyring)), key, at=now)).decode()
         records.append(SealedRecord(transfer.integrator_key, transfer.key, key.kid, file, now))
     await keep_evidence(connection, records)
 
 
-async def _changed(connection: Connection, operation: OperationId, file: str) -> list[str]:
+async def _changed(connection: Connection, operation: OperationId, file: str, keyring: Keyring) -> list[str]:
     """The parts that differ from what the rows tell today; the context may change, the rest may not."""
     kept: dict[str, Any] = msgspec.json.decode(file)["record"]
     (approval,) = await read_approvals(connection, [operation])
-    told = record_of(approval)
+    told = record_of(_judged(approval, keyring))
     return sorted(name for name in told if name != "context" and told[name] != kept.get(name))
+
+
+def _judged(approval: Approval, keyring: Keyring) -> Approval:
+    """Whether its one row of audit has the keyed digest of what the rows say."""
+    rows = [row for row in approval.audit if "mac" in row["details"]]
+    is_intact = len(rows) == 1 and is_decision_intact(
+        keyring, approval.transfer, rows[0]["details"], rows[0]["actor"], rows[0]["at"]
+    )
+    return replace(approval, is_intact=is_intact)

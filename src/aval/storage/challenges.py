@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from aval.domain.approval import ApprovalFacts, Limits
 from aval.domain.challenge import Challenge
+from aval.domain.decision_mac import decision_mac
+from aval.domain.keyring import Keyring
 from aval.domain.money import Brl
 from aval.domain.principal import Principal
 from aval.domain.transfer import Kind, Status, Transfer
@@ -196,6 +198,23 @@ class Decision(msgspec.Struct, frozen=True):
     audit_key: UUID
     actor: str
     correlation_id: str
+    mac: str | None = None
+
+    @property
+    def audit_details(self) -> dict[str, Any]:
+        """What its audit row says beside actor and time; an approval has a keyed digest of it."""
+        return {
+            "comparison": self.comparison,
+            "generation": self.before.generation,
+            "method": self.before.method.value,
+            "status": self.status.value,
+            "rejection_reason": self.rejection_reason,
+            "details_digest": self.transfer.details_digest.hex(),
+        } | ({} if self.mac is None else {"mac": self.mac})
+
+    def keyed(self, keyring: Keyring) -> "Decision":
+        """The decision with its keyed digest."""
+        return replace(self, mac=decision_mac(keyring, self.transfer, self.audit_details, self.actor, self.at))
 
     @property
     def is_approved(self) -> bool:
@@ -317,14 +336,7 @@ def _decision_columns(decision: Decision) -> tuple[Any, ...]:
         decision.audit_key,
         decision.actor,
         decision.correlation_id,
-        {
-            "comparison": decision.comparison,
-            "generation": before.generation,
-            "method": before.method.value,
-            "status": decision.status.value,
-            "rejection_reason": decision.rejection_reason,
-            "details_digest": transfer.details_digest.hex(),
-        },
+        decision.audit_details,
         decision.refusal,
         decision.is_told,
     )
