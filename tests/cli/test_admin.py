@@ -1,13 +1,14 @@
 """`aval admin key` and `aval sandbox seed`, against a real database and a real keys file."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from aval.bootstrap import open_deployment
 from aval.cli.main import build_cli
-from aval.cli.seed import base_url
+from aval.cli.seed import base_url, local_passkeys
 from aval.storage.keys_file import KeysFile
 
 
@@ -67,6 +68,12 @@ def test_a_seed_is_one_json_object_and_a_second_run_another(aval):
         "approver_email",
     }
     assert first["integrator_key"] != second["integrator_key"]
+
+
+def test_passkeys_without_tls_are_for_this_machine_and_never_for_production(aval):
+    deployment = open_deployment()
+    assert local_passkeys(deployment) == {"rp_id": "localhost", "origins": ("http://localhost:8321",)}
+    assert local_passkeys(replace(deployment, is_production=True)) is None
 
 
 def test_a_seed_for_people_is_lines(aval):

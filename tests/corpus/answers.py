@@ -60,7 +60,7 @@ async def test_what_the_rail_says_reaches_the_caller_as_documented(world: World,
             assert (reply.status, reply.code) == said, cents
             again = await world.validate(party, kind, key, await world.token(party, key), idempotency_key="one")
             assert (again.status, again.body) == (reply.status, reply.body), cents
-    for db in (worker.settle_db, worker.notify_db, worker.webhook_db):
+    for db in (worker.settle_db, worker.notify_db, worker.webhook_db, worker.seal_db):
         await db.close()
 
 

@@ -12,6 +12,7 @@ from aval.storage.credentials import (
     find_principal_by_api_key_hashes,
     find_principal_by_client_key,
 )
+from aval.storage.integrators import find_integrator
 from tests.factories import AUTHOR, make_keyring
 
 KEYRING = make_keyring()
@@ -58,3 +59,11 @@ async def test_a_second_seed_is_another_set(db):
         getattr(first, name) != getattr(second, name)
         for name in ("integrator_key", "account_key", "admin_key", "api_key", "api_client_key", "private_key_pem")
     )
+
+
+async def test_passkeys_may_be_used_where_the_seed_says(db):
+    passkeys = {"rp_id": "localhost", "origins": ("http://localhost:8321",)}
+    seed = await seed_sandbox(db, keyring=KEYRING, author=AUTHOR, passkeys=passkeys)
+    async with db.connection() as connection:
+        made = await find_integrator(connection, seed.integrator_key)
+    assert (made.settings.rp_id, made.settings.origins) == ("localhost", ("http://localhost:8321",))

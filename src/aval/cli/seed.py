@@ -3,13 +3,14 @@
 import asyncio
 from dataclasses import asdict
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from aval.cli.admin import command_author
 from aval.cli.deployment import CommandTree, Deployment, OpenDeployment
+from aval.domain.integrator import LOCAL_ORIGIN
 from aval.operations.seed_sandbox import seed_sandbox
 
 
@@ -36,9 +37,16 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 async def _seeded(deployment: Deployment) -> dict[str, str]:
     keyring = deployment.keyring()
     async with deployment.database() as db:
-        made = await seed_sandbox(db, keyring=keyring, author=command_author())
+        made = await seed_sandbox(db, keyring=keyring, author=command_author(), passkeys=local_passkeys(deployment))
     values = {name: str(value) for name, value in asdict(made).items()}
     return {"base_url": base_url(deployment.host, deployment.port), **values}
+
+
+def local_passkeys(deployment: Deployment) -> dict[str, Any] | None:
+    """Where a browser on this machine may make passkeys without TLS; nowhere in production."""
+    if deployment.is_production:
+        return None
+    return {"rp_id": "localhost", "origins": (f"{LOCAL_ORIGIN}:{deployment.port}",)}
 
 
 def base_url(host: str, port: int) -> str:

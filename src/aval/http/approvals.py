@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.calendar import wire_datetime
-from aval.domain.device_proof import base64url
+from aval.domain.device_proof import base64url, from_base64url
 from aval.domain.errors import Refusal
 from aval.http.device_body import NONCE
 from aval.http.device_sessions import SESSION_REQUESTS_PER_MINUTE
@@ -118,14 +118,15 @@ class Approvals:
     async def waiting(self, call: Call) -> Answer:
         """POST /approve/{session_id}/waiting."""
         body, errors = decode(call.body, WaitingBody), Errors()
-        nonce = errors.shaped(body.nonce, "nonce", NONCE)
+        nonce, signature = errors.shaped(body.nonce, "nonce", NONCE), from_base64url(body.signature)
+        if not signature:
+            errors.add("signature")
         errors.raise_any()
         session_id = UUID(call.params["session_id"])
         async with self._app.db.reading() as connection:
             await self._owner(await find_page_owner(connection, session_id), session_id)
             signed = await find_fresh_signature(connection, session_id, nonce)
-            given = body.signature.encode("utf-8", "replace")
-            if signed is None or not hmac.compare_digest(signed.signature.encode(), given):
+            if signed is None or not hmac.compare_digest(from_base64url(signed.signature) or b"", signature or b""):
                 raise Refusal("device.invalid_device_proof")
             waiting = await list_waiting(connection, signed)
         told = [

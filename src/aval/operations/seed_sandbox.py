@@ -1,7 +1,8 @@
 """Make one of everything in the sandbox, ready to play with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from aval.domain.integrator import IntegratorSettings
@@ -42,12 +43,15 @@ class Seed:
     private_key_pem: str = field(repr=False)
 
 
-async def seed_sandbox(db: Database, *, keyring: Keyring, author: Author) -> Seed:
+async def seed_sandbox(
+    db: Database, *, keyring: Keyring, author: Author, passkeys: Mapping[str, Any] | None = None
+) -> Seed:
     """Make a sandbox integrator with a funded account, an approver and credentials; each call makes another set.
 
-    Each part is made by its own operation and so by its own transaction.
+    Each part is made by its own operation and so by its own transaction. `passkeys` are an rp_id and its origins.
     """
-    settings = IntegratorSettings.of({"name": "Loja Exemplo", "ispb": "12345678", "mode": "sandbox"})
+    given = {"name": "Loja Exemplo", "ispb": "12345678", "mode": "sandbox", **(passkeys or {})}
+    settings = IntegratorSettings.of(given)
     integrator, _ = await create_integrator(db, settings=settings, keyring=keyring, is_production=False, author=author)
     account_key = await _account(db, integrator.key, author)
     person = _Person(document_number=new_cpf(), phone=new_phone(), email=f"aprovador.{digits(8)}@example.com")
