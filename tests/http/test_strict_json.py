@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from aval.domain.errors import Refusal
 from aval.domain.money import Brl
-from aval.http.strict_json import ABSENT, DEPTH_MAX, amount_of, decode, optional_amount_of
+from aval.http import strict_json
+from aval.http.strict_json import ABSENT, DEPTH_MAX, MEMBERS_MAX, amount_of, decode, optional_amount_of
 
 
 class Factor(msgspec.Struct, forbid_unknown_fields=True):
@@ -229,6 +230,14 @@ def test_brackets_in_strings_do_not_hide_depth(noise: bytes) -> None:
 def test_depth_is_refused_before_parsing() -> None:
     assert refusal_of(b"{" * 21 + b"NaN").name == "qit.syntax_error"
     assert refusal_of(b'{"x":' + b"[" * 100_000).name == "qit.syntax_error"
+
+
+def test_a_wrong_body_of_countless_members_is_not_read_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict_json.json, "loads", None)
+    body = b'{"key": "k", "amount": 1, "items": [' + b"[]," * MEMBERS_MAX + b"[],[]]}"
+    with pytest.raises(Refusal) as refused:
+        decode(body, Movement)
+    assert refused.value.name == "qit.schema_error"
 
 
 def test_an_empty_body_reads_as_an_empty_object_only_where_allowed() -> None:

@@ -19,6 +19,9 @@ from aval.domain.errors import Refusal, schema_refusal
 from aval.domain.money import AmountError, Brl
 
 DEPTH_MAX = 20  # spec transfers.md §2.1
+# More members than this no body of the contract has; a wrong one is then not read a second time, which would take a
+# second in which nobody else is answered. Its syntax may be wrong, too; the schema is for certain.
+MEMBERS_MAX = 200_000
 ABSENT: Any = msgspec.field(default_factory=msgspec.Raw)  # the default of an optional amount
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -46,7 +49,8 @@ def decode(body: bytes, type_: type[T], *, allow_empty: bool = False) -> T:
         body.decode()
         value: T = plan.decode(body)
     except msgspec.ValidationError as error:
-        _judge_syntax(body)
+        if body.count(b",") <= MEMBERS_MAX:
+            _judge_syntax(body)
         raise schema_refusal(_field_and_reason(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Refusal("qit.syntax_error") from None
