@@ -97,6 +97,8 @@ def test_production_tells_its_numbers_on_ports_of_their_own(
         _until(lambda: _status(ops_port) == 200 and _status(ops_port + 1) == 200)
         assert _status(environ["AVAL_PORT"], "/metrics") == 404
         assert _status(ops_port, "/metrics") == 200
+        assert _status(environ["AVAL_PORT"], "/approve/any") == 200
+        assert _status(ops_port, "/approve/any") == 404
         serve.terminate()
         _, told = serve.communicate(timeout=PATIENCE_S)
     assert serve.returncode == 0

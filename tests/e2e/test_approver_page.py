@@ -1,12 +1,13 @@
 """The approver's page in a real browser: a passkey is made, its owner sees what it signs, approves and denies."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Route
 
 from tests.devices.registering import Enrollment
 from tests.devices.signing import Signing, request_by_device
@@ -224,6 +225,38 @@ async def test_what_cannot_be_signed_says_why(world: World, phone: Phone) -> Non
     await phone.open(waiting.session_id)
     await phone.heading("Não foi possível continuar")
     assert "Não há chave de acesso" in await phone.text()
+
+
+async def test_a_page_left_open_signs_under_a_new_nonce(world: World, phone: Phone) -> None:
+    enrollment = await enrolled(world, phone)
+    signing = await request_by_device(enrollment)
+    await phone.open(signing.session_id)
+    await phone.heading("Aprovar Pix?")
+    reply = await world.call(
+        "POST", f"/sandbox/operations/{signing.key}/advance", {"seconds": 300}, key=enrollment.party.api_key
+    )
+    assert reply.status == 200
+    await phone.page.clock.set_fixed_time(datetime.now(UTC) + timedelta(minutes=5))
+    await phone.press("Aprovar com chave de acesso")
+    await phone.heading("Aprovado")
+    assert (await signing.validate()).status == 202
+
+
+async def test_a_lost_answer_is_told_as_unknown_and_shown_after_a_reload(world: World, phone: Phone) -> None:
+    enrollment = await enrolled(world, phone)
+    signing = await request_by_device(enrollment)
+    await phone.open(signing.session_id)
+
+    async def lose_the_answer(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    await phone.page.route("**/approve", lose_the_answer)
+    await phone.press("Aprovar com chave de acesso")
+    await phone.status("não se sabe se a resposta valeu")
+    await phone.page.reload()
+    await phone.heading("Aprovado")
+    assert (await signing.validate()).status == 202
 
 
 LIES: dict[str, Any] = {

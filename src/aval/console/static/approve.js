@@ -9,6 +9,7 @@ import { chosenLanguage, texts } from "./texts.js";
 import { approveView, closedView, decidedView, denyDialog, madeView, problemView, registerView } from "./views.js";
 
 const NONCE_LEFT_MIN_MS = 20_000;
+const UNSURE = ["offline", "QIT000500"]; // after a signature was sent: it may have counted
 const LINK = /^\/approve\/([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})$/i;
 
 const content = document.getElementById("content");
@@ -82,8 +83,7 @@ async function explain(error) {
     if (error.code === "OBD000921") return open();
     if (error.code === "OBD000924") return tell(words.refused);
     if (error.code === "QIT000943") return tell(words.busy(error.seconds));
-    if (error.code === "offline") return tell(words.unsure);
-    return tell(words.problems.other);
+    return tell(words.problems[error.code] ?? words.problems.other);
   }
   if (error.name === "InvalidStateError") return tell(words.already);
   if (["NotAllowedError", "AbortError"].includes(error.name)) return tell(words.cancelled);
@@ -143,6 +143,7 @@ async function decide(decision, reason) {
   try {
     await sendDecision(id, decision, body);
   } catch (error) {
+    if (UNSURE.includes(error.code)) return tell(words.unsure);
     if (error.code !== "OBD000926") throw error;
     if (await renew()) tell(words.renewed);
     return;
