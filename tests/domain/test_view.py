@@ -258,6 +258,20 @@ def test_the_webhook_of_a_ted_is_get_one_without_three_members() -> None:
         assert data["target_account"] == {name: TARGET[name] for name in data["target_account"]}
 
 
+def test_the_webhook_of_a_ted_has_its_members_in_the_documented_order() -> None:
+    assert list(event_data(transfer(), sent())) == [
+        "request_control_key",
+        "ted_key",
+        "account_key",
+        "created_at",
+        "ted_status",
+        "transaction_amount",
+        "fee_amount",
+        "target_account",
+        "refusal_reason",
+    ]
+
+
 def batch(kind: Kind = Kind.PIX_TRANSFER_BATCH, **change: Any) -> Transfer:
     items = {"item_count": 3, "items_digest": "00", "largest": Brl(20000), "end_to_end_id": None}
     return transfer(kind, **items | change)

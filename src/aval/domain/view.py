@@ -28,6 +28,17 @@ WEBHOOK_TYPES = {
     Kind.DEVICE: "aval.device.status_change",
 }
 _TED_TARGET = ("account_branch", "account_number", "account_digit", "ispb", "owner_document_number", "owner_name")
+_TED_EVENT = (
+    "request_control_key",
+    "ted_key",
+    "account_key",
+    "created_at",
+    "ted_status",
+    "transaction_amount",
+    "fee_amount",
+    "target_account",
+    "refusal_reason",
+)
 _RETURN = ("refusal_code", "enumerator", "description")
 _PIX_TARGET = ("account_branch", "account_number", "account_digit", "account_type", "ispb")
 
@@ -259,8 +270,8 @@ def event_data(transfer: Transfer, challenge: Challenge, settled: ItemCounts | N
     if transfer.kind is Kind.DEVICE:
         return device_event(transfer, device_status(challenge, is_disabled=False))
     if transfer.kind is Kind.TED:
-        left_out = ("ted_batch_key", "transaction_key", "updated_at")
-        return {name: value for name, value in _ted_detail(transfer, challenge).items() if name not in left_out}
+        whole = _ted_detail(transfer, challenge)
+        return {name: whole[name] for name in _TED_EVENT}
     data: dict[str, Any] = {
         "request_control_key": transfer.request_control_key,
         "pix_transfer_key": transfer.key,
