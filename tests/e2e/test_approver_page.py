@@ -329,3 +329,14 @@ WORDS = """async (path) => {
   const { texts } = await import(path);
   return Object.fromEntries(Object.entries(texts).map(([tag, words]) => [tag, names(words)]));
 }"""
+
+
+async def test_a_pix_key_that_looks_like_an_account_is_shown_as_a_pix_key(world: World, phone: Phone) -> None:
+    enrollment = await enrolled(world, phone)
+    signing = await request_by_device(enrollment)
+    told = await signing.open()
+    told["details"]["target"] = "60701190/0001/7654321-0@example.com"  # a valid e-mail address, and so a valid Pix key
+    await phone.told(told)
+    await phone.open(signing.session_id)
+    await phone.heading("Aprovar Pix?")
+    assert "Chave Pix\n60701190/0001/7654321-0@example.com" in await phone.text()

@@ -38,7 +38,7 @@ export function moment(instant, words) {
 }
 
 function destination(target, words) {
-  const account = /^([0-9]{8})\/([^/]+)\/([^/]+)$/.exec(target ?? "");
+  const account = /^([0-9]{8})\/([^/@]+)\/([^/@]+)$/.exec(target ?? ""); // a Pix key may be an address such as 1/2/3@x
   return account
     ? [words.destination, words.target_account(account[1], account[2], account[3])]
     : [words.pix_key, target];
