@@ -12,8 +12,9 @@ create table evidence (
 create trigger evidence_is_fixed before update or delete on evidence
     for each row execute function refuse_change();
 
--- The sealer reads what was audited since it last looked. A summary per block range costs a commit next to nothing.
-create index audit_by_time on audit using brin (at) with (pages_per_range = 32, autosummarize = on);
+-- The sealer reads approvals in the order of time, from where it was: a few rows, however long it was away.
+create index audit_approvals on audit (at)
+    where action = 'operation.judged' and details ->> 'status' in ('pending', 'approved');
 
 grant select on integrators, accounts, account_approvers, operations, challenges, comparisons, outbox, devices,
     device_decisions, evidence, sweeps, schema_migrations, schema_manifest to aval_sealer;

@@ -37,7 +37,7 @@ HARNESSES = set(
     guess_storm boundary chaos model linear oracle_pairs timing corpus randomness budgets messages details leases money
     funds idempotency sim matrix authenticator device_race recipients uploads tenants pg_catalogue fuzz signed_requests
     hooks targets tamper canaries retention roles rotation storm_messages slow_clients neighbours limits doctor
-    fsync_order clocks restore upgrade supply bench gate
+    fsync_order clocks restore upgrade supply bench gate evidence
     """.split()
 )
 # May only shrink: whoever builds a harness takes its name out.

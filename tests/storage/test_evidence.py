@@ -35,7 +35,7 @@ async def sealer(world: World, postgres_dsn: str) -> AsyncIterator[Database]:
 
 
 async def seal_all(sealer: Database, most: int = 50) -> None:
-    while await seal_evidence(sealer, keyring=make_keyring(), most=most) == most:
+    while await seal_evidence(sealer, keyring=make_keyring(), most=most):
         continue
 
 
@@ -156,7 +156,7 @@ async def test_the_look_of_the_sealer_reads_no_whole_table(world: World, sealer:
     async with sealer.connection() as connection:
         plan = await connection.fetchval(f"explain (format json) {_UNSEALED.replace('$1', '50')}")
     text = json.dumps(plan)
-    assert "audit_by_time" in text and "Seq Scan" not in text.replace('"Relation Name": "sweeps"', "")
+    assert "audit_approvals" in text and "Seq Scan" not in text.replace('"Relation Name": "sweeps"', "")
 
 
 CHANGES = {
@@ -185,7 +185,7 @@ BEFORE_THE_SEAL = {
     "approver": "update operations set approver_id = (select approver_id from approvers where integrator_id ="
     " operations.integrator_id and approver_id <> operations.approver_id) where operation_id = $1",
     "actor": "update audit set actor = 'credential:x' where operation_id = $1 and details ? 'mac'",
-    "generation": "update audit set details = details || '{\"generation\": 1}' where operation_id = $1",
+    "generation": "update audit set details = details || '{\"generation\": 7}' where operation_id = $1",
     "digest of the row": 'update audit set details = details || \'{"mac": "evidence-1:00"}\' where operation_id = $1',
     "no digest": "update audit set details = details - 'mac' where operation_id = $1",
     "moment": "update audit set at = at - interval '1 microsecond' where operation_id = $1",

@@ -107,6 +107,20 @@ def test_a_rotation_adds_a_key_and_keeps_the_old_one(tmp_path: Path) -> None:
     assert file.path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("purpose", [purpose for purpose in Purpose if purpose is not Purpose.INDEX])
+def test_a_file_older_than_a_purpose_gets_its_first_key(tmp_path: Path, purpose: Purpose) -> None:
+    file = _written(tmp_path, [entry for entry in _good() if entry["purpose"] != purpose])
+    assert _faults(file) == [(KeysFault.PURPOSE_MISSING, purpose)]
+    kid = file.rotate(purpose)
+    assert file.load().current(purpose).kid == kid
+
+
+def test_only_the_missing_purpose_can_be_rotated_in(tmp_path: Path) -> None:
+    file = _written(tmp_path, [entry for entry in _good() if entry["purpose"] != Purpose.EVIDENCE])
+    with pytest.raises(KeysFileError):
+        file.rotate(Purpose.TOKEN)
+
+
 def test_the_index_key_cannot_be_rotated(tmp_path: Path) -> None:
     file = _file(tmp_path)
     file.create()

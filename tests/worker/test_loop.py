@@ -136,6 +136,22 @@ async def test_work_goes_on_when_a_kind_of_it_cannot(own_stage: Stage, own_party
         assert not worker.done()
 
 
+async def test_approvals_are_sealed_meanwhile_however_many(
+    own_stage: Stage, own_party: Party, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "SEAL_ROWS_MAX", 2)
+    keys = [await own_stage.request(own_party) for _ in range(7)]
+    for key in keys[:6]:
+        await own_stage.approve(own_party, key)
+    async with working(await own_stage.worker()):
+
+        async def are_sealed() -> bool:
+            return await own_stage.value("select count(*) from evidence") == 6
+
+        await until(are_sealed)
+    assert await own_stage.value("select count(*) from evidence where operation_id = $1", keys[6]) == 0
+
+
 async def test_keys_are_looked_at_anew_for_every_job(own_stage: Stage, own_party: Party):
     holder = KeyringHolder()
     whole, holder.keyring = holder.keyring, type(holder.keyring)(())

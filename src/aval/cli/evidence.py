@@ -19,7 +19,7 @@ from aval.cli.report import tell, warn
 from aval.domain.evidence import fingerprint_of, public_key_of
 from aval.domain.evidence_check import FILE_BYTES_MAX, EvidenceNotReadable, EvidenceReport, check_evidence
 from aval.domain.keyring import Keyring, Purpose
-from aval.operations.seal_evidence import Evidence, export_evidence
+from aval.operations.seal_evidence import Evidence, EvidenceNotSealable, export_evidence
 from aval.storage.database import Database
 
 EXIT_NOT_GENUINE = 1
@@ -94,7 +94,10 @@ async def _export(deployment: Deployment, operation_key: UUID, integrator_key: U
 async def _found(
     db: Database, operation_key: UUID, integrator_key: UUID | None, keyring: Keyring
 ) -> Sequence[Evidence]:
-    return await export_evidence(db, operation_key=operation_key, integrator_key=integrator_key, keyring=keyring)
+    try:
+        return await export_evidence(db, operation_key=operation_key, integrator_key=integrator_key, keyring=keyring)
+    except EvidenceNotSealable:
+        raise CommandRefused("The rows of this approval are broken: no record can be made of them any more.") from None
 
 
 def _pem_texts(keyring: Keyring) -> list[str]:

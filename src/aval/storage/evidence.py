@@ -1,7 +1,8 @@
 """Evidence of approvals: finding those without, reading what their rows tell, keeping the sealed record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,25 +16,40 @@ from aval.storage.rows import CHALLENGE_COLUMNS, OPERATION_COLUMNS, challenge_of
 MARGIN = timedelta(seconds=20)  # longer than idle_in_transaction_session_timeout: an approval has committed by then
 
 _UNSEALED = """
-select a.integrator_id, a.operation_id from audit a
+select a.integrator_id, a.operation_id, a.at, o.facts -> 'item_count' as item_count
+  from audit a
   left join evidence e on e.integrator_id = a.integrator_id and e.operation_id = a.operation_id
- where a.at > coalesce((select swept_until from sweeps where name = 'evidence'), '-infinity')
+  join operations o on o.integrator_id = a.integrator_id and o.operation_id = a.operation_id
+ where a.at >= coalesce((select swept_until from sweeps where name = 'evidence'), '-infinity')
    and a.action = 'operation.judged' and a.details ->> 'status' in ('pending', 'approved') and e.operation_id is null
- limit $1
+ order by a.at limit $1
 """
 
 
-async def find_unsealed(connection: Connection, *, most: int) -> list[OperationId]:
-    """Approved operations that have no sealed record yet, from a watermark on."""
-    return [(row["integrator_id"], row["operation_id"]) for row in await connection.fetch(_UNSEALED, most)]
+class Unsealed(NamedTuple):
+    """An approval without a record."""
+
+    operation: OperationId
+    at: datetime
+    item_count: int
 
 
-async def move_evidence_watermark(connection: Connection, *, looked_at: datetime) -> None:
-    """Remember that every approval is sealed up to a little before the last look, which found nothing more."""
+async def find_unsealed(connection: Connection, *, most: int) -> list[Unsealed]:
+    """Approvals that have no sealed record yet, from a watermark on, the oldest first."""
+    rows = await connection.fetch(_UNSEALED, most)
+    counts = [row["item_count"] if isinstance(row["item_count"], int) else 1 for row in rows]
+    return [
+        Unsealed((row["integrator_id"], row["operation_id"]), row["at"], count)
+        for row, count in zip(rows, counts, strict=True)
+    ]
+
+
+async def move_evidence_watermark(connection: Connection, *, looked_at: datetime, sealed_until: datetime) -> None:
+    """Remember up to when all is sealed: at most a little before the look, for another may commit meanwhile."""
     await connection.execute(
         "insert into sweeps (name, swept_until) values ('evidence', $1)"
         " on conflict (name) do update set swept_until = greatest(sweeps.swept_until, excluded.swept_until)",
-        looked_at - MARGIN,
+        min(looked_at - MARGIN, sealed_until),
     )
 
 
@@ -125,13 +141,19 @@ select r.place, {OPERATION_COLUMNS}
 _Many = Mapping[int, list[Row]]
 
 
-async def read_approvals(connection: Connection, operations: Sequence[OperationId]) -> list[Approval]:
-    """What the rows tell of approved operations, in their order; six statements, whatever their number."""
+async def read_approvals(
+    connection: Connection, operations: Sequence[OperationId]
+) -> list[tuple[OperationId, Callable[[], Approval]]]:
+    """What the rows tell of approved operations, in their order; six statements, whatever their number.
+
+    Each is made when it is called for: rows that somebody changed may raise anything.
+    """
     keys = columns(operations)
     rows = await connection.fetch(_APPROVALS, *keys)
     places = {key: place for place, key in enumerate(operations, 1)}
     parts = {query: await _by_place(connection, query, keys) for query in _PARTS}
-    return [_approval_of(row, places[row["integrator_id"], row["operation_id"]], parts) for row in rows]
+    found = [((row["integrator_id"], row["operation_id"]), row) for row in rows]
+    return [(key, partial(_approval_of, row, places[key], parts)) for key, row in found]
 
 
 _PARTS = (_COMPARISONS, _SIGNATURES, _AUDIT, _MESSAGES, _ITEMS)

@@ -27,6 +27,7 @@ from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, fai
 from aval.operations.watch_guesses import watch_guesses
 from aval.ports import Outbound, Rails
 from aval.storage.callbacks import PromisedCallback, claim_callbacks
+from aval.storage.challenges import OperationId
 from aval.storage.database import Database, DatabaseUnavailable, LockNotWon
 from aval.storage.idempotency import forget_old_answers
 from aval.storage.messages import PromisedMessage, claim_messages
@@ -39,7 +40,7 @@ FORGET_ROWS_MAX = 5_000
 FORGET_INTERVAL = timedelta(seconds=60)
 WATCH_INTERVAL = timedelta(seconds=30)
 SEAL_INTERVAL = timedelta(seconds=2)  # promises.md §5: sealed within 5 s
-SEAL_ROWS_MAX = 25  # about 5 ms of the loop
+SEAL_ROWS_MAX = 50
 PER_ENDPOINT_MAX = 16
 ITEMS_SHARE = 0.75  # of the settlements in progress: a slow rail never lets a batch take every place
 
@@ -169,9 +170,13 @@ async def _sweep(parts: WorkerParts) -> None:
 
 
 async def _seal(parts: WorkerParts) -> None:
-    sealed = SEAL_ROWS_MAX
-    while sealed == SEAL_ROWS_MAX:
-        sealed = await seal_evidence(parts.seal_db, keyring=parts.keyring.current(), most=SEAL_ROWS_MAX)
+    def tell_broken(operation: OperationId) -> None:
+        _log.error("approval_not_sealed", integrator_key=operation[0], operation_key=operation[1])
+
+    has_more = True
+    while has_more:
+        keyring = parts.keyring.current()
+        has_more = await seal_evidence(parts.seal_db, keyring=keyring, most=SEAL_ROWS_MAX, tell_broken=tell_broken)
 
 
 async def _forget(parts: WorkerParts) -> None:
