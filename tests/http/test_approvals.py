@@ -108,7 +108,6 @@ async def test_only_active_passkeys_of_the_approver_on_the_account_may_sign(worl
     told = (await facts(world, signing.session_id)).json
     passkey = {
         "device_key": str(active.device_key),
-        "device_name": "Celular da Ana",
         "credential_id": base64url(first.credential_id),
     }
     assert (told["purpose"], told["registration"], told["passkeys"]) == ("approve", None, [passkey])

@@ -28,10 +28,9 @@ from aval.storage.approvals import (
 
 
 class PasskeyFacts(msgspec.Struct, kw_only=True):
-    """A passkey that may sign, so that the browser asks for that one."""
+    """A passkey that may sign, so that the browser asks for that one; its name tells of its owner, and stays here."""
 
     device_key: str
-    device_name: str
     credential_id: str
 
 
@@ -106,7 +105,6 @@ class Approvals:
             passkeys=[
                 PasskeyFacts(
                     device_key=str(passkey.device_key),
-                    device_name=passkey.name,
                     credential_id=base64url(passkey.credential_id),
                 )
                 for passkey in passkeys

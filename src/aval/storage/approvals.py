@@ -74,13 +74,12 @@ class UsablePasskey:
 
     device_key: UUID
     credential_id: bytes
-    name: str = field(repr=False)
 
 
 async def list_passkeys(connection: Connection, owner: PageOwner) -> list[UsablePasskey]:
     """The passkeys that may sign for a page's approver on its account, oldest first."""
     rows = await connection.fetch(
-        "select d.device_id, d.credential_id, d.name from devices d"
+        "select d.device_id, d.credential_id from devices d"
         " join challenges c on c.integrator_id = d.integrator_id and c.operation_id = d.device_id"
         " where d.approver_id = $3 and d.account_id = $2 and d.integrator_id = $1 and d.disabled_at is null"
         " and c.status = 'approved' and d.credential_type = 'webauthn' order by d.created_at, d.device_id",
@@ -88,7 +87,7 @@ async def list_passkeys(connection: Connection, owner: PageOwner) -> list[Usable
         owner.account_key,
         owner.approver_key,
     )
-    return [UsablePasskey(row["device_id"], row["credential_id"], row["name"]) for row in rows]
+    return [UsablePasskey(row["device_id"], row["credential_id"]) for row in rows]
 
 
 _TARGET = "coalesce(o.facts ->> 'target_pix_key', '') || ' ' || coalesce(o.facts ->> 'target_account', '')"
