@@ -32,6 +32,8 @@ def test_an_admin_key_is_made_listed_and_revoked(aval):
     secret = made.stdout.strip()
     listed = aval("admin", "key", "list").stdout
     assert "ana" in listed and "transfers.admin" in listed and secret not in listed
+    told = json.loads(aval("admin", "key", "list", "--json").stdout)
+    assert [(key["name"], key["scopes"], key["revoked_at"]) for key in told] == [("ana", ["transfers.admin"], None)]
     taken = aval("admin", "key", "create", "ana")
     assert (taken.exit_code, "NAME must be new" in taken.stderr) == (2, True)
     assert aval("admin", "key", "revoke", "ana").exit_code == 0

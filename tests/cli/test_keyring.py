@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from aval.cli import keyring
@@ -20,6 +22,8 @@ def test_a_rotation_shows_in_the_list_and_no_key_does(command, keys: KeysFile) -
     assert kid in rotated.stdout
     listed = command("admin", "keyring", "list").stdout
     assert sum("current" in line for line in listed.splitlines()) == len(Purpose)
+    told = json.loads(command("admin", "keyring", "list", "--json").stdout)
+    assert {"purpose": "token", "kid": kid, "state": "current"}.items() <= told[0].items()
     text = keys.path.read_text()
     assert all(line.split('"')[3] not in listed for line in text.splitlines() if '"key"' in line)
 

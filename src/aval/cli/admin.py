@@ -2,15 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 from uuid import uuid4
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from aval.cli.admin_desk import actor_of, author_named
+from aval.cli.admin_options import IsJson
+from aval.cli.admin_show import show_records
 from aval.cli.deployment import CommandTree, Deployment, OpenDeployment
 from aval.cli.refusal import CommandRefused
 from aval.domain.errors import Refusal
@@ -20,6 +19,7 @@ from aval.operations.record_act import Author
 from aval.operations.revoke_admin_key import revoke_admin_key
 from aval.storage.admin_keys import AdminKey, list_admin_keys
 
+COLUMNS = ("name", "scopes", "created_at", "revoked_at")
 NAME_CHARACTERS_MAX = 80
 
 
@@ -39,9 +39,11 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
         typer.echo(asyncio.run(_create(open_deployment(), _name_of(name), _scopes_of(scope))))
 
     @group.command("list")
-    def list_keys() -> None:
+    def list_keys(is_json: IsJson = False) -> None:
         """Show name, scopes and age of every admin key, never the key."""
-        Console().print(_table(asyncio.run(_list(open_deployment()))))
+        keys = asyncio.run(_list(open_deployment()))
+        rows = [{column: getattr(key, column) for column in COLUMNS} for key in keys]
+        show_records(rows, COLUMNS, is_json, nothing="No admin key yet: make one with `aval admin key create NAME`.")
 
     @group.command("revoke")
     def revoke(name: Annotated[str, typer.Argument(help="The name it was made under.")]) -> None:
@@ -91,14 +93,3 @@ async def _revoke(deployment: Deployment, name: str) -> None:
             await revoke_admin_key(db, name=name, author=author_named(await actor_of(deployment, db)))
         except Refusal:
             raise CommandRefused("NAME must be the one of an active admin key; see `aval admin key list`.") from None
-
-
-def _table(keys: Sequence[AdminKey]) -> Table:
-    table = Table("name", "scopes", "made", "revoked")
-    for key in keys:
-        table.add_row(key.name, ", ".join(key.scopes), _told(key.created_at), _told(key.revoked_at))
-    return table
-
-
-def _told(at: datetime | None) -> str:
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"

@@ -2,18 +2,19 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from aval.cli.admin_options import IsJson
+from aval.cli.admin_show import show_records
 from aval.cli.deployment import CommandTree, Deployment, OpenDeployment, opened, refused_keys
 from aval.domain.keyring import Keyring, Purpose
 from aval.storage.keys_file import KeysFileError
 from aval.storage.keys_in_use import kids_in_use
 from aval.storage.roles import OWNER
 
+COLUMNS = ("purpose", "kid", "created_at", "state")
 TAKEN_OVER_AFTER = timedelta(minutes=1)  # processes look at the file every second, and a call may take a few
 
 
@@ -43,9 +44,9 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
         typer.echo(f"{purpose} {kid} is the current key now. The older ones stay until `aval admin keyring prune`.")
 
     @group.command("list")
-    def list_keys() -> None:
+    def list_keys(is_json: IsJson = False) -> None:
         """Show purpose, kid and age of every key, never the key."""
-        Console().print(_table(open_deployment().keyring()))
+        show_records(_rows(open_deployment().keyring()), COLUMNS, is_json, nothing="No key.")
 
     @group.command("prune")
     def prune() -> None:
@@ -56,13 +57,17 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
         typer.echo("Nothing else is unneeded." if gone else "Every key is still needed.")
 
 
-def _table(keyring: Keyring) -> Table:
-    table = Table("purpose", "kid", "made", "")
-    for purpose in Purpose:
-        for key in keyring.all_of(purpose):
-            is_current = key.kid == keyring.current(purpose).kid
-            table.add_row(purpose, key.kid, f"{key.created_at:%Y-%m-%d %H:%M} UTC", "current" if is_current else "")
-    return table
+def _rows(keyring: Keyring) -> list[dict[str, Any]]:
+    return [
+        {
+            "purpose": purpose,
+            "kid": key.kid,
+            "created_at": key.created_at,
+            "state": "current" if key.kid == keyring.current(purpose).kid else "older",
+        }
+        for purpose in Purpose
+        for key in keyring.all_of(purpose)
+    ]
 
 
 async def _prune(deployment: Deployment) -> list[str]:
