@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -72,7 +72,7 @@ class EvidenceReport:
 def read_file(text: bytes) -> dict[str, Any]:
     """The file as a value; raises EvidenceNotReadable."""
     try:
-        file = json.loads(text.decode(), object_pairs_hook=_without_repetition)
+        file = json.loads(text.decode(), object_pairs_hook=_without_repetition, parse_float=_no_float)
     except (ValueError, RecursionError):
         raise EvidenceNotReadable from None
     is_one = isinstance(file, dict) and isinstance(file.get("record"), dict) and isinstance(file.get("seal"), dict)
@@ -232,6 +232,11 @@ def _bytes(text: str) -> bytes:
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def _no_float(_: str) -> NoReturn:
+    """No file of ours holds one: amounts are texts, all other numbers are whole."""
+    raise ValueError
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
