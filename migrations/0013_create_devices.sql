@@ -81,6 +81,9 @@ create table device_decisions (
     challenge      bytea not null check (octet_length(challenge) = 32),
     -- The fields of the proof, base64url as they came.
     proof          jsonb not null,
+    -- Where it was accepted: the integrator may move.
+    rp_id          text,
+    origins        text[] not null,
     correlation_id text not null,
     decided_at     timestamptz not null,
     primary key (integrator_id, nonce),

@@ -106,7 +106,7 @@ def approval_of(kind: Kind, signer: Passkey | AppKey | None) -> Approval:
             audit_row(1, after(20), judged | {"status": "pending_2fa_approval"}),
             audit_row(2, approved_at, judged),
         ],
-        context={"rp_id": RP_ID, "origins": [ORIGIN], "powers": ["approve"], "messages": []},
+        context={"powers": ["approve"], "messages": []},
         is_intact=True,
     )
 
@@ -133,6 +133,8 @@ def signature_of(transfer: Transfer, signer: Passkey | AppKey, decision: str = "
         "nonce": NONCE,
         "challenge": challenge,
         "proof": signer.get_assertion(challenge),
+        "rp_id": RP_ID,
+        "origins": [ORIGIN],
         "session_id": UUID(int=9),
         "decided_at": after(60),
         "device_key": DEVICE_KEY,
@@ -299,8 +301,8 @@ FORGERIES = {
     "another nonce": Forgery(PASS, put("signatures", 0, "nonce", value=base64url(bytes(31) + b"1")), Check.SIGNATURE),
     "another challenge": Forgery(PASS, put("signatures", 0, "challenge", value=base64url(bytes(32))), Check.SIGNATURE),
     "another device": Forgery(PASS, put("factor", "device_key", value=str(UUID(int=7))), Check.SIGNATURE),
-    "another rp_id": Forgery(PASS, put("context", "rp_id", value="evil.example"), Check.SIGNATURE),
-    "another origin": Forgery(PASS, put("context", "origins", value=["https://evil.example"]), Check.SIGNATURE),
+    "another rp_id": Forgery(PASS, put("signatures", 0, "rp_id", value="evil.example"), Check.SIGNATURE),
+    "another origin": Forgery(PASS, put("signatures", 0, "origins", value=["https://evil.example"]), Check.SIGNATURE),
     "backup eligible": Forgery(PASS, put("signatures", 0, "device", "is_backup_eligible", value=True), Check.SIGNATURE),
     "a device registered later": Forgery(
         PASS, put("signatures", 0, "device", "registered_at", value=evidence_time(after(61))), Check.SIGNATURE

@@ -26,7 +26,7 @@ BAD = {
     "a decision taken back": "delete from device_decisions where session_id = $1",
     "a decision turned over": "update device_decisions set decision = 'deny', reason = 'other' where session_id = $1",
     "a denial without reason": "insert into device_decisions select integrator_id, 'x', session_id, operation_id,"
-    " device_id, 'deny', null, challenge, proof, correlation_id, decided_at from device_decisions"
+    " device_id, 'deny', null, challenge, proof, rp_id, origins, correlation_id, decided_at from device_decisions"
     " where session_id = $1",
     "an approval denied": "update device_sessions set status = 'denied' where session_id = $1",
     "an approval of nobody": "update device_sessions set device_id = null where session_id = $1",

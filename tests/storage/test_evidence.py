@@ -92,6 +92,20 @@ async def test_what_a_device_approved_is_sealed_and_verifies(world: World, seale
         assert report.record["factor"]["device_key"] == str(enrollment.device_key)
 
 
+async def test_an_integrator_that_moved_before_the_seal_leaves_the_approval_genuine(
+    world: World, sealer: Database
+) -> None:
+    signing = await request_by_device(await registered(world, await passkey_party(world)))
+    assert (await signing.sign()).status == 200
+    assert (await signing.validate()).status == 202
+    await world.execute(
+        "update integrators set rp_id = 'new.example', origins = '{https://new.example}' where integrator_id = $1",
+        signing.enrollment.party.key,
+    )
+    report = check_evidence((await exported(sealer, signing.key)).file.encode(), [PUBLIC_KEY])
+    assert (report.fails, Check.SIGNATURE in report.holds) == ([], True)
+
+
 async def test_the_registration_of_a_device_is_an_approval_too(world: World, sealer: Database) -> None:
     enrollment = await registered(world, await passkey_party(world), AppKey())
     report = check_evidence((await exported(sealer, enrollment.device_key)).file.encode(), [PUBLIC_KEY])

@@ -191,13 +191,12 @@ def _is_signed(record: Record) -> bool:
     factor, last = record["factor"], signatures[-1]
     is_last = (last["device_key"], last["nonce"]) == (factor["device_key"], factor["nonce"])
     has_no_token = record["comparisons"] == []
-    details, party = record["shown"]["details"], _party_of(record["context"])
-    is_each = all([_is_signature(each, details, party) for each in signatures])
+    is_each = all([_is_signature(each, record["shown"]["details"]) for each in signatures])
     return is_each and is_last and has_no_token and all(each["decision"] == "approve" for each in signatures)
 
 
-def _is_signature(signature: Record, details: Record, party: RelyingParty) -> bool:
-    """Raises ProofRefused for a signature that is not the key's, over these details, at this party."""
+def _is_signature(signature: Record, details: Record) -> bool:
+    """Raises ProofRefused for a signature that is not the key's, over these details, where it was accepted."""
     challenge = device_challenge(DeviceDecision(signature["decision"]), signature["nonce"], details)
     device, told = signature["device"], signature["proof"]
     kind = CredentialType(device["type"])
@@ -215,13 +214,10 @@ def _is_signature(signature: Record, details: Record, party: RelyingParty) -> bo
             for name in ("credential_id", "authenticator_data", "client_data_json")
         ),
     )
+    party = RelyingParty(signature["rp_id"], signature["origins"])
     verified(credential, proof, challenge=challenge, party=party)
     is_registered = _time(device["registered_at"]) <= _time(signature["decided_at"])
     return challenge == _bytes(signature["challenge"]) and is_registered
-
-
-def _party_of(context: Record) -> RelyingParty:
-    return RelyingParty(context["rp_id"], context["origins"])
 
 
 def _bytes(text: str) -> bytes:

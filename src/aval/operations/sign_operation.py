@@ -93,6 +93,7 @@ async def _signed(
         reason=call.reason,
         challenge=webauthn_challenge,
         proof=call.told,
+        party=owner.party,
         correlation_id=call.correlation_id,
         at=now,
     )

@@ -242,6 +242,7 @@ class SignedDecision:
     reason: str | None
     challenge: bytes
     proof: Mapping[str, str]
+    party: RelyingParty
     correlation_id: str
     at: datetime
 
@@ -249,8 +250,8 @@ class SignedDecision:
 _RECORD = """
 with kept as (
     insert into device_decisions (integrator_id, nonce, session_id, operation_id, device_id, decision, reason,
-                                  challenge, proof, correlation_id, decided_at)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                                  challenge, proof, correlation_id, decided_at, rp_id, origins)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ), moved as (
     update device_sessions
        set status = case $6 when 'approve' then 'approved' else 'denied' end, device_id = $5, nonce = null,
@@ -278,5 +279,7 @@ async def record_signature(connection: Connection, signed: SignedDecision) -> No
         dict(signed.proof),
         signed.correlation_id,
         signed.at,
+        signed.party.rp_id,
+        list(signed.party.origins),
     )
     assert moved == 1

@@ -94,7 +94,7 @@ async def find_operation(connection: Connection, key: UUID) -> list[OperationId]
 _ASKED = "unnest($1::uuid[], $2::uuid[]) with ordinality as r (integrator_id, operation_id, place)"
 _APPROVALS = f"""
 select {OPERATION_COLUMNS}, {CHALLENGE_COLUMNS}, c.consumed_at, ap.document_masked, i.version as integrator_version,
-       i.rp_id, i.origins, i.device_cooldown_hours, a.limits, aa.powers, aa.max_amount_centavos
+       i.device_cooldown_hours, a.limits, aa.powers, aa.max_amount_centavos
   from {_ASKED}
   join operations o on o.integrator_id = r.integrator_id and o.operation_id = r.operation_id
   join challenges c on c.integrator_id = r.integrator_id and c.operation_id = r.operation_id
@@ -112,8 +112,8 @@ select r.place, m.comparison_no, m.generation, m.verdict, m.alphabet, m.judged_a
  order by r.place, m.comparison_no
 """
 _SIGNATURES = f"""
-select r.place, s.decision, s.reason, s.nonce, s.challenge, s.proof, s.session_id, s.decided_at, d.device_id,
-       d.name, d.credential_type, d.public_key, d.credential_id, d.is_backup_eligible, d.created_at
+select r.place, s.decision, s.reason, s.nonce, s.challenge, s.proof, s.rp_id, s.origins, s.session_id, s.decided_at,
+       d.device_id, d.name, d.credential_type, d.public_key, d.credential_id, d.is_backup_eligible, d.created_at
   from {_ASKED}
   join device_decisions s on s.operation_id = r.operation_id and s.integrator_id = r.integrator_id
   join devices d on d.integrator_id = s.integrator_id and d.device_id = s.device_id
@@ -189,8 +189,6 @@ def _context_of(row: Row, messages: Sequence[Mapping[str, Any]]) -> dict[str, An
         "limits_centavos": (row["limits"] or {}).get(FAMILY_OF_LIMITS[transfer_of(row).kind]) or {},
         "integrator_version": row["integrator_version"],
         "device_cooldown_hours": row["device_cooldown_hours"],
-        "rp_id": row["rp_id"],
-        "origins": list(row["origins"]),
         "messages": messages,
     }
 
@@ -202,6 +200,8 @@ def _signature_of(row: Row) -> dict[str, Any]:
         "nonce": row["nonce"],
         "challenge": row["challenge"],
         "proof": row["proof"],
+        "rp_id": row["rp_id"],
+        "origins": list(row["origins"]),
         "session_id": row["session_id"],
         "decided_at": row["decided_at"],
         "device_key": row["device_id"],
