@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from aval.http.protocol import HEAD_BYTES_MAX
 from aval.http.server import Listener, ServerSettings, serve
 
 HEADERS_TIMEOUT_S = 0.3
+CALLS = 50
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -171,3 +173,18 @@ async def test_the_short_way_says_the_same_as_the_messages_of_asgi() -> None:
     assert short == long
     assert sum(b"HTTP/1.1 202 Accepted" in line for line in short) == 5
     assert b"".join(ways).count(b"wholeHTTP/1.1") == 4 and b"".join(ways).count(b"piecesHTTP/1.1") == 2
+
+
+async def test_an_answered_request_leaves_nothing_for_the_garbage_collector() -> None:
+    async for port in _served(ServerSettings(headers_timeout_s=HEADERS_TIMEOUT_S), echo):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):  # the first calls fill caches
+            gc.collect()
+            gc.disable()
+            for _ in range(CALLS):
+                writer.write(b"POST /short HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nwhole")
+                await reader.readuntil(b"whole")
+            garbage = gc.collect()
+            gc.enable()
+        writer.close()
+        assert garbage < CALLS

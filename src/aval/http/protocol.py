@@ -8,6 +8,7 @@ import asyncio
 import json
 import uuid
 from typing import Any, ClassVar, cast
+from weakref import ref
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -36,15 +37,22 @@ class DirectLine:
     Both halves answer that they did nothing where the case is not the plain one; then the messages of ASGI do it.
     """
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle_of",)
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+        # Weak, for it lies in the scope that the cycle holds: garbage that only the collector would ever find.
+        self._cycle_of = ref(cycle)
 
     def take_body(self) -> bytes | None:
         """The whole body, if it arrived with its head; None if it has to be waited for."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.disconnected or cycle.response_complete or cycle.waiting_for_100_continue:
+        cycle = self._cycle_of()
+        if (
+            cycle is None
+            or cycle.more_body
+            or cycle.disconnected
+            or cycle.response_complete
+            or cycle.waiting_for_100_continue
+        ):
             return None
         body = bytes(cycle.body)
         cycle.body = bytearray()
@@ -54,8 +62,14 @@ class DirectLine:
 
     def answer(self, status: int, headers: bytes, body: bytes) -> bool:
         """Write a whole answer at once; `headers` are lines that end with the empty one."""
-        cycle = self._cycle
-        if cycle.disconnected or cycle.response_started or not cycle.keep_alive or cycle.flow.write_paused:
+        cycle = self._cycle_of()
+        if (
+            cycle is None
+            or cycle.disconnected
+            or cycle.response_started
+            or not cycle.keep_alive
+            or cycle.flow.write_paused
+        ):
             return False
         standing = [b"%b: %b\r\n" % line for line in cycle.default_headers]
         cycle.response_started = cycle.response_complete = True
