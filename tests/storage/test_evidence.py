@@ -14,7 +14,7 @@ from aval.domain.keyring import Purpose
 from aval.operations.seal_evidence import Evidence, export_evidence, seal_evidence
 from aval.storage.database import Database, RestrictViolation
 from tests.conftest import with_database
-from tests.devices.authenticator import AppKey, Passkey
+from tests.devices.authenticator import AppKey, Passkey, signed_body
 from tests.devices.registering import Enrollment, passkey_party, registered
 from tests.devices.signing import KINDS, Signing, request_by_device
 from tests.factories import make_approver, make_keyring, make_party
@@ -240,3 +240,25 @@ async def test_no_token_is_in_a_record(world: World, sealer: Database) -> None:
     assert token not in json.dumps(json.loads(file)["record"]["context"])
     assert all(secret not in file for secret in (party.phone, party.email, party.document_number))
     assert f'"{token}"' not in file
+
+
+async def test_a_signature_exchanged_before_the_seal_is_told(world: World, sealer: Database) -> None:
+    """Whoever owns the database puts a key of theirs, and its flawless signature, in the place of the device's."""
+    signing = await request_by_device(await registered(world, await passkey_party(world), AppKey()))
+    session = await signing.open()
+    assert (await signing.sign(session=session)).status == 200
+    assert (await signing.validate()).status == 202
+    theirs = AppKey()
+    forged = signed_body(theirs, signing.enrollment.device_key, session, "approve")["signature"]
+    async with world.db.transaction() as connection:
+        await connection.execute("set local session_replication_role = replica")
+        await connection.execute(
+            "update devices set public_key = $2 where device_id = $1", signing.enrollment.device_key, theirs.public_key
+        )
+        await connection.execute(
+            "update device_decisions set proof = jsonb_build_object('type', 'p256', 'signature', $2::text)"
+            " where operation_id = $1",
+            *(signing.key, forged),
+        )
+    report = check_evidence((await exported(sealer, signing.key)).file.encode(), [PUBLIC_KEY])
+    assert report.fails == [Check.INTACT]

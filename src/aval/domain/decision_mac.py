@@ -13,7 +13,7 @@ from aval.domain.keyring import Key, KeyMissing, Keyring, Purpose
 from aval.domain.transfer import Transfer
 
 CONTEXT = "aval-decision-v1"
-TOLD = ("status", "method", "generation", "comparison", "details_digest")  # of the details of the audit row
+TOLD = ("status", "method", "generation", "comparison", "details_digest", "signed")  # of the details of the audit row
 
 
 def decision_mac(

@@ -3,6 +3,7 @@
 Source: transfers.md §5, §5.1, §5.2.
 """
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -126,6 +127,11 @@ class DeviceChoice:
         return not self.is_session_used and any(device.counts_for(amount, now) for device in self.devices)
 
 
+def digest_of_signature(public_key: bytes, nonce: str, signature: str) -> str:
+    """Hex SHA-256 of a signature that counted and the key it is by: what an approval remembers of it."""
+    return hashlib.sha256(b"\n".join((public_key, nonce.encode(), signature.encode()))).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceApproval:
     """What a device said about an operation, and whether that device still counts."""
@@ -133,6 +139,7 @@ class DeviceApproval:
     status: SessionStatus
     device_key: UUID | None = None
     device: DeviceFacts | None = None
+    signed: str | None = None  # the digest of the signature
 
     def counts_for(self, amount: Brl, now: datetime) -> bool:
         """Whether the operation is approved by a device that is active for it now."""

@@ -106,6 +106,7 @@ class _Case:
     keyring: Keyring
     decision: Decision | None = None
     is_signature_void: bool = False  # its device signed, and no longer counts
+    signed: str | None = None  # the digest of what its device signed
 
 
 Outcome = Confirmed | Replay
@@ -199,7 +200,8 @@ def _judged(
         return budget_refusal(call.kind.family, stop)
     is_signed = approval is not None and approval.status is SessionStatus.APPROVED
     is_signature_void = is_signed and judgement.verdict is Verdict.DEVICE_PENDING
-    return _Case(call, facts, transfer, challenge, judgement, keyring, is_signature_void=is_signature_void)
+    signed = approval.signed if approval is not None else None
+    return _Case(call, facts, transfer, challenge, judgement, keyring, None, is_signature_void, signed)
 
 
 def standing_refusal(
@@ -309,6 +311,7 @@ def _decision(
         audit_key=fresh_key(),
         actor=f"credential:{principal.credential_key}",
         correlation_id=case.call.correlation_id,
+        signed=case.signed,
     )
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from aval.domain.batch import ITEMS_MAX
 from aval.domain.decision_mac import is_decision_intact
+from aval.domain.device import digest_of_signature
 from aval.domain.evidence import Approval, record_of, sealed
 from aval.domain.keyring import Key, Keyring, Purpose
 from aval.storage.challenges import OperationId
@@ -139,9 +140,17 @@ async def _changed(connection: Connection, operation: OperationId, file: str, ke
 
 
 def _judged(approval: Approval, keyring: Keyring) -> Approval:
-    """Whether its one row of audit has the keyed digest of what the rows say."""
+    """Whether its one row of audit has the keyed digest of what the rows say, and names the signature they hold."""
     rows = [row for row in approval.audit if "mac" in row["details"]]
     is_intact = len(rows) == 1 and is_decision_intact(
         keyring, approval.transfer, rows[0]["details"], rows[0]["actor"], rows[0]["at"]
     )
+    is_intact = is_intact and rows[0]["details"].get("signed") == _signed(approval)
     return replace(approval, is_intact=is_intact)
+
+
+def _signed(approval: Approval) -> str | None:
+    if not approval.signatures:
+        return None
+    last = approval.signatures[-1]
+    return digest_of_signature(last["device"]["public_key"], last["nonce"], last["proof"]["signature"])

@@ -198,11 +198,13 @@ class Decision(msgspec.Struct, frozen=True):
     audit_key: UUID
     actor: str
     correlation_id: str
+    signed: str | None = None  # the digest of a device's signature
     mac: str | None = None
 
     @property
     def audit_details(self) -> dict[str, Any]:
         """What its audit row says beside actor and time; an approval has a keyed digest of it."""
+        optional = {"signed": self.signed, "mac": self.mac}
         return {
             "comparison": self.comparison,
             "generation": self.before.generation,
@@ -210,7 +212,7 @@ class Decision(msgspec.Struct, frozen=True):
             "status": self.status.value,
             "rejection_reason": self.rejection_reason,
             "details_digest": self.transfer.details_digest.hex(),
-        } | ({} if self.mac is None else {"mac": self.mac})
+        } | {name: value for name, value in optional.items() if value is not None}
 
     def keyed(self, keyring: Keyring) -> "Decision":
         """The decision with its keyed digest."""

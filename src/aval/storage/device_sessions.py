@@ -14,6 +14,7 @@ from aval.domain.device import (
     DeviceSession,
     RelyingParty,
     SessionStatus,
+    digest_of_signature,
 )
 from aval.domain.money import Brl
 from aval.storage.challenges import OperationId
@@ -111,11 +112,15 @@ async def insert_sessions(connection: Connection, sessions: Iterable[NewSession]
 
 
 _APPROVALS = f"""
-select r.integrator_id, r.operation_id, s.status, {_FACTS}
+select r.integrator_id, r.operation_id, s.status, d.public_key, dd.nonce, dd.signature, {_FACTS}
   from unnest($2::uuid[], $3::uuid[]) as r (integrator_id, operation_id)
   join integrators i on i.integrator_id = r.integrator_id
   join device_sessions s on s.operation_id = r.operation_id and s.integrator_id = r.integrator_id
   left join devices d on d.integrator_id = s.integrator_id and d.device_id = s.device_id
+  left join lateral (
+       select nonce, proof ->> 'signature' as signature from device_decisions
+        where operation_id = s.operation_id and integrator_id = s.integrator_id and device_id = s.device_id
+        order by decided_at desc limit 1) dd on true
   {_DEVICE_JOINS}
 """
 _LOCK_SIGNERS = """
@@ -140,13 +145,16 @@ async def lock_approvals(
     keys = columns(sorted(operations))
     await connection.fetch(_LOCK_SIGNERS, *keys)
     return {
-        (row["integrator_id"], row["operation_id"]): DeviceApproval(
-            status=SessionStatus(row["status"]),
-            device_key=row["device_id"],
-            device=None if row["device_id"] is None else _facts_of(row),
-        )
+        (row["integrator_id"], row["operation_id"]): _approval_of(row)
         for row in await connection.fetch(_APPROVALS, day_began_at, *keys)
     }
+
+
+def _approval_of(row: Row) -> DeviceApproval:
+    if row["device_id"] is None or row["signature"] is None:
+        return DeviceApproval(SessionStatus(row["status"]), row["device_id"])
+    signed = digest_of_signature(row["public_key"], row["nonce"], row["signature"])
+    return DeviceApproval(SessionStatus(row["status"]), row["device_id"], _facts_of(row), signed)
 
 
 async def void_signatures(connection: Connection, operations: Collection[OperationId], at: datetime) -> None:
