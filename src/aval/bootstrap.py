@@ -192,7 +192,10 @@ def page_routes() -> list[Route]:
         return serve_page
 
     return [
-        Route("GET", page.path, serving(Answer(200, page.body, page.headers)), None, "public", "qit", 200, "A page")
+        Route(
+            *("GET", page.path, serving(Answer(200, page.body, page.headers)), None, "public", "qit", 200, "A page"),
+            is_page=True,
+        )
         for page in approval_pages()
     ]
 

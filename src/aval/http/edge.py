@@ -99,6 +99,7 @@ class Route:
     body_limit: int = BODY_BYTES_MAX
     query: tuple[QueryParameter, ...] = ()
     is_hot: bool = False
+    is_page: bool = False  # opened from a link, to which chats and mail programs may add: its query is not read
     refusals: tuple[str, ...] = ()
 
 

@@ -32,7 +32,7 @@ def check_syntax(call: Call, route: Route, query: bytes) -> None:
     if call.body:
         check_media_type(call.headers)
     call.params = _checked_params(call.params, route)
-    call.query = _checked_query(query, route) if query else NOTHING
+    call.query = _checked_query(query, route) if query and not route.is_page else NOTHING
     if route.empty_body and not call.body:
         call.body = b"{}"
     elif call.body and route.request is None and route.audience != "rail":
