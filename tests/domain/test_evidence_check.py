@@ -312,6 +312,8 @@ FORGERIES = {
     ),
     "a factor of none": Forgery(PASS, put("factor", "method", value="none"), Check.TOKEN),
     "a part missing": Forgery(TOKEN, take("policy"), Check.FORM),
+    "a context that tells nothing": Forgery(TOKEN, put("context", value=None), Check.FORM),
+    "an approver that is text": Forgery(TOKEN, put("approver", value="x"), Check.FORM),
     "a part more": Forgery(TOKEN, put("more", value=1), Check.FORM),
 }
 

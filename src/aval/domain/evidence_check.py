@@ -22,6 +22,7 @@ RECORD_MEMBERS = {
     *("operation", "shown", "approver", "factor", "policy", "comparisons", "signatures", "approved_at", "audit"),
     *("is_intact", "context"),
 }
+OBJECTS = ("operation", "shown", "approver", "factor", "policy", "context")
 
 Record = Mapping[str, Any]
 
@@ -91,7 +92,7 @@ def check_evidence(text: bytes, public_keys: Collection[bytes]) -> EvidenceRepor
     key = _key_of(file)
     report = EvidenceReport(file, key in public_keys if public_keys else None)
     record = report.record
-    report.note(Check.FORM, lambda: file["format"] == FORMAT and (set(file), set(record)) == (MEMBERS, RECORD_MEMBERS))
+    report.note(Check.FORM, lambda: file["format"] == FORMAT and set(file) == MEMBERS and _is_record(record))
     report.note(Check.SEAL, lambda: _is_sealed(file, key))
     if public_keys:
         report.note(Check.KEY, lambda: key in public_keys)
@@ -105,6 +106,10 @@ def check_evidence(text: bytes, public_keys: Collection[bytes]) -> EvidenceRepor
     else:
         report.note(Check.TOKEN, lambda: _is_token_judged(record))
     return report
+
+
+def _is_record(record: Record) -> bool:
+    return set(record) == RECORD_MEMBERS and all(isinstance(record[name], dict) for name in OBJECTS)
 
 
 def _key_of(file: Mapping[str, Any]) -> bytes:
