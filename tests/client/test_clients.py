@@ -213,7 +213,7 @@ def test_both_clients_have_the_same_calls() -> None:
 
     asynchronous, synchronous = calls(AvalClient), calls(SyncAvalClient)
     assert asynchronous.keys() == synchronous.keys()
-    assert len(asynchronous) == 45
+    assert len(asynchronous) == 56
     for name in asynchronous.keys() - {"send", "close"}:
         assert asynchronous[name] == synchronous[name]
 
