@@ -20,7 +20,6 @@ from bench.world import World, make_world
 SEED = 20261122
 PENDING_FOR_PGBENCH = 120_000
 BATCH_ROUNDS = 5
-PROCESSES = os.cpu_count() or 1  # pgbench may use all cores, so may the service
 
 
 def say(text: str) -> None:
@@ -159,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="0 measures batches alone")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one stretch of service load")
-    parser.add_argument("--processes", type=int, default=PROCESSES, help="API processes (default: one for each core)")
+    parser.add_argument("--processes", type=int, default=1, help="API processes")
     options = parser.parse_args()
     print(json.dumps(uvloop.run(run(options.rounds, options.seconds, options.processes))))
 

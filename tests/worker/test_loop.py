@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from aval.domain.money import Brl
+from aval.operations.expire_window import Sweep
 from aval.operations.post_entry import EntryRequest, post_entry
 from aval.operations.settle_transfer import take_callback
 from aval.ports import Rail, RailAnswer, RailStatus, RailTarget, SettlementOrder
@@ -107,6 +108,32 @@ async def test_a_worker_that_is_stopped_returns_soon(own_stage: Stage):
     stopping = asyncio.Event()
     worker = asyncio.create_task(run_worker(parts, stopping))
     await asyncio.sleep(0.05)
+    stopping.set()
+    async with asyncio.timeout(2):
+        await worker
+    await parts.outbound.close()
+
+
+async def test_a_worker_behind_with_its_housekeeping_is_stopped_all_the_same(
+    own_stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    """A backlog that never ends: each look finds as much as it may take."""
+
+    async def always_more(*_: object, **__: object) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    async def always_full(*_: object, most: int, **__: object) -> int:
+        return most
+
+    monkeypatch.setattr(loop, "seal_evidence", always_more)
+    monkeypatch.setattr(loop, "forget_old_answers", always_full)
+    monkeypatch.setattr(loop, "forget_old_signatures", always_full)
+    monkeypatch.setattr(loop, "expire_windows", lambda *_, most: asyncio.sleep(0, Sweep(most, 0)))
+    parts = await own_stage.worker()
+    stopping = asyncio.Event()
+    worker = asyncio.create_task(run_worker(parts, stopping))
+    await asyncio.sleep(0.1)
     stopping.set()
     async with asyncio.timeout(2):
         await worker

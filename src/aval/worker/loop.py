@@ -81,9 +81,9 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
         group.create_task(Pump(_settlements(parts), parts.pace).run(stopping))
         group.create_task(Pump(_messages(parts), parts.pace).run(stopping))
         group.create_task(Pump(_webhooks(parts), parts.pace).run(stopping))
-        group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts), stopping))
-        group.create_task(_every(SEAL_INTERVAL, lambda: _seal(parts), stopping))
-        group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts), stopping))
+        group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts, stopping), stopping))
+        group.create_task(_every(SEAL_INTERVAL, lambda: _seal(parts, stopping), stopping))
+        group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts, stopping), stopping))
         told: set[tuple[str, str | None]] = set()
         group.create_task(_every(WATCH_INTERVAL, lambda: _watch(parts, told), stopping))
 
@@ -161,28 +161,28 @@ def _webhooks(parts: WorkerParts) -> Work[PromisedCallback, Posted]:
     return Work("webhook", parts.retry.lease, claim, do, failed, record)
 
 
-async def _sweep(parts: WorkerParts) -> None:
+async def _sweep(parts: WorkerParts, stopping: asyncio.Event) -> None:
     sweep = await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX)
-    while sweep.expired == SWEEP_ROWS_MAX:
+    while sweep.expired == SWEEP_ROWS_MAX and not stopping.is_set():
         sweep = await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX)
     if sweep.failed:
         _log.error("windows_not_closed", count=sweep.failed)
 
 
-async def _seal(parts: WorkerParts) -> None:
+async def _seal(parts: WorkerParts, stopping: asyncio.Event) -> None:
     def tell_broken(operation: OperationId) -> None:
         _log.error("approval_not_sealed", integrator_key=operation[0], operation_key=operation[1])
 
     has_more = True
-    while has_more:
+    while has_more and not stopping.is_set():
         keyring = parts.keyring.current()
         has_more = await seal_evidence(parts.seal_db, keyring=keyring, most=SEAL_ROWS_MAX, tell_broken=tell_broken)
 
 
-async def _forget(parts: WorkerParts) -> None:
+async def _forget(parts: WorkerParts, stopping: asyncio.Event) -> None:
     for forget in (forget_old_answers, forget_old_signatures):
         forgotten = FORGET_ROWS_MAX
-        while forgotten == FORGET_ROWS_MAX:
+        while forgotten == FORGET_ROWS_MAX and not stopping.is_set():
             async with parts.settle_db.connection() as connection:
                 forgotten = await forget(connection, most=FORGET_ROWS_MAX)
 
