@@ -124,6 +124,7 @@ async def test_a_worker_behind_with_its_housekeeping_is_stopped_all_the_same(
         return True
 
     async def always_full(*_: object, most: int, **__: object) -> int:
+        await asyncio.sleep(0)  # as every statement does
         return most
 
     monkeypatch.setattr(loop, "seal_evidence", always_more)
