@@ -28,6 +28,8 @@ from aval.storage.database import (
 )
 from aval.storage.embedded import EmbeddedServer
 
+MEETING_S = 10
+
 
 @pytest.fixture
 async def things(empty_dsn: str) -> AsyncIterator[Database]:
@@ -147,7 +149,8 @@ async def test_a_deadlock_stays_what_it_is(things: Database) -> None:
             await connection.execute("select from things where id = $1 for update", second)
 
     meeting = asyncio.Barrier(2)
-    results = await asyncio.gather(lock_both(1, 2, meeting), lock_both(2, 1, meeting), return_exceptions=True)
+    async with asyncio.timeout(MEETING_S):  # one that gets no connection never comes
+        results = await asyncio.gather(lock_both(1, 2, meeting), lock_both(2, 1, meeting), return_exceptions=True)
     assert [type(result) for result in results if result] == [Deadlock]
 
 
@@ -180,7 +183,7 @@ async def test_a_cancelled_call_leaves_the_pool_whole(things: Database) -> None:
     for _ in range(4):  # one more than the pool holds
         entered = asyncio.Event()
         call = asyncio.create_task(stay(entered))
-        await entered.wait()
+        await asyncio.wait_for(entered.wait(), MEETING_S)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
