@@ -147,10 +147,10 @@ class AppDevice:
     def credential(self, challenge: DeviceChallenge) -> dict[str, str]:
         """The object `credential` of a registration: the public key, and the proof that this device holds it."""
         try:
-            nonce = base64.urlsafe_b64decode(challenge.challenge + "=" * (-len(challenge.challenge) % 4))
+            challenge_bytes = base64.urlsafe_b64decode(challenge.challenge + "=" * (-len(challenge.challenge) % 4))
         except (binascii.Error, ValueError):
             raise ShownNotValid("challenge") from None
-        signature = self._signed(nonce + str(self.key).encode("ascii"))
+        signature = self._signed(challenge_bytes + str(self.key).encode("ascii"))
         return {"type": "p256", "public_key": _base64url(self.public_key), "signature": signature}
 
     def approval(self, session: DeviceSession) -> dict[str, str]:
