@@ -3,6 +3,7 @@
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from aval.storage.keys_file import KeysFile
+from tests.cli.conftest import free_port
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 PATIENCE_S = 60  # generous: the machine may be busy
@@ -87,11 +89,22 @@ def test_processes_end_with_their_killed_parent(environ: dict[str, str]) -> None
         _until(lambda: not any(_is_alive(pid) for pid in children.values()))
 
 
+def _free_pair() -> int:
+    """A port that is free, and the next one too."""
+    while True:
+        port = free_port()
+        try:
+            with socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
+                return port
+        except OSError:
+            continue
+
+
 def test_production_tells_its_numbers_on_ports_of_their_own(
     environ: dict[str, str], keys: KeysFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys.create()
-    ops_port = int(environ["AVAL_PORT"]) - 2
+    ops_port = _free_pair()
     production = environ | {"AVAL_ENV": "production", "AVAL_API_PROCESSES": "2", "AVAL_OPS_PORT": str(ops_port)}
     with _started(production, "serve") as serve:
         _until(lambda: _status(ops_port) == 200 and _status(ops_port + 1) == 200)
