@@ -10,7 +10,7 @@ from aval.domain.keyring import Key, Keyring, Purpose
 from aval.domain.money import Brl
 from aval.domain.principal import Integrator, Principal
 from aval.domain.request import RequestFacts, TransferRequest
-from aval.domain.transfer import Kind, Method, Payee, Status, Transfer, details_digest_of
+from aval.domain.transfer import TRANSFER_KINDS, Kind, Method, Payee, Status, Transfer, details_digest_of
 from tests.changed import replace
 
 INTEGRATOR = UUID("b1f4a9e6-0d3c-4a57-8e21-5c6d7f809a1b")
@@ -144,7 +144,7 @@ def request(kind: Kind = Kind.TED, **change: Any) -> TransferRequest:
 
 def approval_facts(**change: Any) -> ApprovalFacts:
     """An approver who may approve everything on an open account."""
-    powers = frozenset(kind.value for kind in Kind)
+    powers = frozenset(kind.value for kind in TRANSFER_KINDS)
     return replace(ApprovalFacts("open", is_approver_active=True, powers=powers, max_amount=None), **change)
 
 

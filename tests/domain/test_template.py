@@ -12,7 +12,7 @@ from aval.domain.template import (
     template_problem,
     token_message_event,
 )
-from aval.domain.transfer import Kind
+from aval.domain.transfer import TRANSFER_KINDS, Kind
 from tests.domain.examples import integrator
 
 SINGLE = token_message_event(Kind.PIX_TRANSFER)
@@ -25,7 +25,7 @@ ACTIVE = TemplateProblem("active_content")
 
 
 def test_every_kind_has_its_event_type() -> None:
-    assert {token_message_event(kind) for kind in Kind} == EVENT_TYPES
+    assert {token_message_event(kind) for kind in TRANSFER_KINDS} == EVENT_TYPES
     assert SINGLE == "baas.token_validation.pix_transfer.single"
     assert BATCH == "baas.token_validation.ted.batch"
     assert DEVICE == "baas.token_validation.device"

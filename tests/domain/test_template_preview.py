@@ -6,13 +6,13 @@ from aval.domain.money import Locale
 from aval.domain.template import ChannelName, MessageTemplate
 from aval.domain.template_preview import TOKEN_SHOWN, preview_template
 from aval.domain.token import SYMBOLS, Token
-from aval.domain.transfer import Kind
+from aval.domain.transfer import TRANSFER_KINDS, Kind
 
 LOCALES: list[Locale] = ["pt-BR", "en"]
 CHANNELS: list[ChannelName] = ["sms", "email"]
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", TRANSFER_KINDS)
 @pytest.mark.parametrize("channel", CHANNELS)
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_default_text_is_shown_without_a_token(kind: Kind, channel: ChannelName, locale: Locale) -> None:

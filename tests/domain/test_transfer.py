@@ -77,6 +77,9 @@ def test_the_reasons_are_those_of_the_contract() -> None:
         "denied_by_approver",
         "target_account_not_found",
         "rail_refused",
+        "device_changed",
+        "participant_suspended",
+        "superseded",
     ]
 
 

@@ -7,7 +7,7 @@ from tests.stage import Stage
 
 HISTORY = (
     *("operations", "comparisons", "ledger_entries", "audit", "events", "device_decisions", "device_challenges"),
-    "evidence",
+    *("evidence", "two_factor_policies", "points_entries", "reversals"),
 )
 WRITES = {
     "aval_app_api": {
@@ -17,17 +17,25 @@ WRITES = {
             *("webhook_endpoints", "events", "callbacks", "request_signatures", "admin_keys"),
             *("templates", "template_configurations"),
             *("session_ids", "device_challenges", "devices", "device_sessions", "device_decisions"),
+            *("campaigns", "two_factor_policies", "applications", "application_keys", "participants"),
+            *("points_accounts", "points_entries", "phone_numbers", "phone_devices"),
+            *("purchases", "orders", "order_items", "reversals"),
         },
         "UPDATE": {
             *("integrators", "credentials", "accounts", "approvers", "account_approvers", "challenges"),
             *("idempotency_keys", "settlement_jobs", "webhook_endpoints", "callbacks", "admin_keys"),
             "template_configurations",
+            *("campaigns", "applications", "application_keys", "participants", "points_accounts"),
+            *("phone_numbers", "phone_devices"),
         },
         "DELETE": {"account_approvers"},
     },
     "aval_app_settle": {
-        "INSERT": {"ledger_entries", "events", "callbacks", "audit", "sweeps"},
-        "UPDATE": {"accounts", "challenges", "settlement_jobs", "sweeps"},
+        "INSERT": {"ledger_entries", "events", "callbacks", "audit", "sweeps", "points_entries"},
+        "UPDATE": {
+            *("accounts", "challenges", "settlement_jobs", "sweeps"),
+            *("points_accounts", "participants", "phone_devices"),
+        },
         "DELETE": {"idempotency_keys", "request_signatures"},
     },
     "aval_app_notify": {"INSERT": {"events", "callbacks"}, "UPDATE": {"outbox", "challenges", "channel_states"}},
@@ -66,7 +74,7 @@ SECRETS = {
     "aval_app_settle": ("credentials", "admin_keys", "contacts", "approvers", "outbox", "comparisons"),
     "aval_app_notify": ("credentials", "admin_keys", "ledger_entries", "settlement_jobs", "comparisons", "audit"),
     "aval_app_webhook": ("credentials", "admin_keys", "contacts", "approvers", "operations", "challenges", "outbox"),
-    "aval_readonly": ("credentials", "admin_keys", "approvers", "idempotency_keys"),
+    "aval_readonly": ("credentials", "admin_keys", "approvers", "idempotency_keys", "applications", "application_keys"),
 }
 
 

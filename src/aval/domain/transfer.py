@@ -26,6 +26,9 @@ class Kind(StrEnum):
     TED = "ted"
     TED_BATCH = "ted_batch"
     DEVICE = "device"
+    PURCHASE = "purchase"
+    DEVICE_REGISTRATION = "device_registration"
+    DEVICE_REPLACEMENT = "device_replacement"
 
     @property
     def family(self) -> str:
@@ -37,6 +40,11 @@ class Kind(StrEnum):
         """Whether one token approves many items."""
         return self in _BATCHES
 
+    @property
+    def is_redemption(self) -> bool:
+        """Whether it belongs to a campaign: it moves no money and names no account (redemptions.md)."""
+        return self in REDEMPTION_KINDS
+
 
 _FAMILIES = {
     Kind.PIX_TRANSFER: "pix",
@@ -44,8 +52,13 @@ _FAMILIES = {
     Kind.TED: "ted",
     Kind.TED_BATCH: "ted_batch",
     Kind.DEVICE: "device",
+    Kind.PURCHASE: "rdm",
+    Kind.DEVICE_REGISTRATION: "rdm",
+    Kind.DEVICE_REPLACEMENT: "rdm",
 }
 _BATCHES = frozenset({Kind.PIX_TRANSFER_BATCH, Kind.TED_BATCH})
+REDEMPTION_KINDS = frozenset({Kind.PURCHASE, Kind.DEVICE_REGISTRATION, Kind.DEVICE_REPLACEMENT})
+TRANSFER_KINDS = tuple(kind for kind in Kind if kind not in REDEMPTION_KINDS)  # of transfers.md
 
 
 class Status(StrEnum):
@@ -88,6 +101,9 @@ class Reason(StrEnum):
     DENIED_BY_APPROVER = "denied_by_approver"
     TARGET_ACCOUNT_NOT_FOUND = "target_account_not_found"
     RAIL_REFUSED = "rail_refused"
+    DEVICE_CHANGED = "device_changed"  # of redemptions (redemptions.md §3.1, §4.2), as the next two
+    PARTICIPANT_SUSPENDED = "participant_suspended"
+    SUPERSEDED = "superseded"
 
 
 class Method(StrEnum):

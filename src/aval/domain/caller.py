@@ -1,0 +1,46 @@
+"""Who makes a call on redemptions: the back office, an application, or a participant.
+
+Source: redemptions.md §1, §7.
+"""
+
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+from aval.domain.campaign import Campaign
+
+
+class CallerKind(StrEnum):
+    """In whose name a call is made."""
+
+    OPERATOR = "operator"  # an admin key: operator or reviewer, told apart by scopes
+    APPLICATION = "application"  # by itself, for no participant
+    IMPERSONATOR = "impersonator"  # an application for the participant of its headers
+    PARTICIPANT = "participant"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """A caller whose credentials and headers were found good.
+
+    `campaign` is None for the back office, which is bound to none; `participant_key` is the participant who calls or is
+    impersonated.
+    """
+
+    kind: CallerKind
+    actor: str  # of audit rows: admin:<name>, application:<key>, participant:<key>
+    scopes: frozenset[str]
+    campaign: Campaign | None = None
+    application_key: UUID | None = None
+    participant_key: UUID | None = None
+    impersonator_user: str | None = None
+
+    def may(self, scope: str) -> bool:
+        """Whether the credential carries the scope; of a participant, the application it calls through."""
+        return scope in self.scopes
+
+    @property
+    def tenant(self) -> Campaign:
+        """The campaign of a caller that is bound to one."""
+        assert self.campaign is not None
+        return self.campaign

@@ -1,0 +1,90 @@
+"""A campaign – the tenant of redemptions – and its policy for the second factor.
+
+Source: redemptions.md §1, §2.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+POINTS_MAX = 999_999_999_999  # spec redemptions.md, conventions
+
+Points = Annotated[int, Meta(ge=0, le=POINTS_MAX)]
+PurchaseKind = Literal["internal", "external"]
+DocumentKind = Literal["identity", "selfie", "proof_of_address"]
+
+DEFAULT_MESSAGE = "[campaign]: resgate de [points] pontos em [vendors]. Nao compartilhe. Codigo [generation]: [token]"
+
+
+class RiskLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one participant may redeem; None is no limit. Judged even when the second factor is off."""
+
+    max_points_per_order: Annotated[int, Meta(ge=1, le=POINTS_MAX)] | None = None
+    max_points_per_day: Annotated[int, Meta(ge=1, le=POINTS_MAX)] | None = None
+    max_orders_per_day: Annotated[int, Meta(ge=1, le=POINTS_MAX)] | None = None
+    max_pending_purchases: Annotated[int, Meta(ge=1, le=POINTS_MAX)] | None = 5
+
+
+class TwoFactorPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One version of a campaign's policy; what is not given takes its default."""
+
+    enabled: bool = False
+    applies_to: Annotated[tuple[PurchaseKind, ...], Meta(min_length=1, max_length=2)] = ("internal", "external")
+    min_points: Points = 0
+    channel: Literal["sms"] = "sms"
+    token_alphabet: Literal["crockford32", "digits"] = "crockford32"
+    token_length: Annotated[int, Meta(ge=6, le=6)] = 6
+    token_ttl_seconds: Annotated[int, Meta(ge=300, le=300)] = 300
+    max_attempts: Annotated[int, Meta(ge=5, le=5)] = 5
+    resend_interval_seconds: Annotated[int, Meta(ge=10, le=300)] = 30
+    max_resends: Annotated[int, Meta(ge=0, le=10)] = 5
+    approval_window_minutes: Annotated[int, Meta(ge=5, le=1440)] = 60
+    document_policy: Literal["none", "submitted", "approved"] = "approved"
+    required_documents: tuple[DocumentKind, ...] = ("identity", "selfie")
+    max_resubmissions: Annotated[int, Meta(ge=0, le=9)] = 3
+    document_retention_days: Annotated[int, Meta(ge=1, le=3650)] = 90
+    device_change_cooldown_hours: Annotated[int, Meta(ge=0, le=168)] = 24
+    max_participants_per_number: Annotated[int, Meta(ge=1, le=10)] = 1
+    message_template: Annotated[str, Meta(min_length=1, max_length=160)] = DEFAULT_MESSAGE
+    authorization_ttl_minutes: Annotated[int, Meta(ge=1, le=43_200)] | None = None
+    risk: RiskLimits = RiskLimits()
+
+    @property
+    def approval_window(self) -> timedelta:
+        """How long an operation waits for its approval."""
+        return timedelta(minutes=self.approval_window_minutes)
+
+    @property
+    def resend_interval(self) -> timedelta:
+        """The least time between two tokens of an operation."""
+        return timedelta(seconds=self.resend_interval_seconds)
+
+    def applies(self, kind: PurchaseKind, debited_points: int) -> bool:
+        """Whether a purchase needs a second factor (redemptions.md §2.3)."""
+        return self.enabled and kind in self.applies_to and debited_points >= self.min_points and debited_points > 0
+
+
+class Campaign(msgspec.Struct, frozen=True):
+    """A campaign as calls meet it, with the current version of its policy. `key` is its tenant's key."""
+
+    key: UUID
+    campaign_id: str
+    client_id: str
+    name: str
+    mode: str  # sandbox, live
+    status: str  # active, paused, closed
+    locale: str
+    timezone: str
+    catalogs: Mapping[str, str]  # id -> name
+    vendors: Mapping[str, str]
+    policy_version: int
+    policy: TwoFactorPolicy
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether no message leaves the deployment; such a campaign has no budgets either (redemptions.md §4.3)."""
+        return self.mode == "sandbox"
