@@ -12,8 +12,9 @@ INTRODUCTION = """\
 Generated from `src/aval/catalogue/errors.toml` by `make docs`; do not edit.
 
 Every error answer has the members `title`, `description` (English), `translation` (Portuguese), `code` and
-`extra_fields`. `{x}` is filled in. HTTP `–`: never an answer, the code travels in webhooks only. The name is how the
-code of Aval refers to the error: it means the same for every kind of operation.
+`extra_fields`, which on redemptions always has the `reason`; some of those have `sub_message` and `sub` as well. `{x}`
+is filled in. HTTP `–`: never an answer, the code travels in webhooks only. The name is how the code of Aval refers to
+the error: it means the same for every kind of operation.
 """
 TITLES = {
     "QIT": "Any call",
@@ -22,19 +23,23 @@ TITLES = {
     "TED": "TED",
     "OBD": "Devices",
     "PMB": "Message templates",
+    "": "Redemptions: codes of the loyalty platform",
+    "RDM": "Redemptions: codes of Aval",
 }
 
 
 def render(catalogue: Mapping[str, ErrorEntry]) -> str:
     """Render the page: one table for each prefix of codes, in the order of their numbers."""
     entries = sorted(set(catalogue.values()), key=lambda entry: (entry.number, len(entry.code)))
-    unknown = {entry.code[:3] for entry in entries} - set(TITLES)
+    unknown = {entry.prefix for entry in entries} - set(TITLES)
     assert not unknown, f"no title for {unknown}"
     parts = [INTRODUCTION]
     for prefix, title in TITLES.items():
-        rows = [_row(entry, catalogue) for entry in entries if entry.code.startswith(prefix)]
+        rows = [_row(entry, catalogue) for entry in entries if entry.prefix == prefix]
         head = "| Code | HTTP | Title | Description | Translation | Name |\n|---|---|---|---|---|---|\n"
-        parts.append(f"## {prefix}: {title}\n\n{head}{''.join(rows)}")
+        parts.append(
+            f"## {prefix}: {title}\n\n{head}{''.join(rows)}" if prefix else f"## {title}\n\n{head}{''.join(rows)}"
+        )
     return "\n".join(parts)
 
 

@@ -11,12 +11,13 @@ from aval.domain.errors import (
     Refusal,
     entry,
     filled,
+    in_redemptions,
     problem_body,
     read_catalogue,
     schema_refusal,
 )
 
-ANSWERS = {400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 503}
+ANSWERS = {400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503}
 CODES = {
     "QIT": "000001 000400 000404 000500 000753 000940 000941 000942 000943 000944 000945",
     "PMB": "000023 000026 000901 000902",
@@ -29,6 +30,9 @@ CODES = {
     "000922 000923",
     "OBD": "000002 000088 000097 000099 000100 0000100 000902 000903 000904 000906 000908 000909 000913 000920 000921 "
     "000924 000925 000926",
+    "RDM": "000020 000082 000083 000084 000086 000110 000902 000903 000904 000910 000911 000912 000913 000914 000915 "
+    "000916 000917 000918 000919 000920 000921 000923 000924 000925 000926 000927 000928 000929",
+    "": "11 86 87 97 103 113 120 283 314 322 325 326 328 329 330 332 342 343",
 }
 # What every family of operations answers while its token is judged (spec transfers.md §4.1).
 TOKEN_STEPS = {
@@ -61,7 +65,7 @@ def test_every_published_code_is_catalogued_and_no_other() -> None:
 
 def test_a_code_has_one_entry() -> None:
     counted = Counter(found.code for found in set(CATALOGUE.values()))
-    assert counted.most_common(1)[0][1] == 1
+    assert {code: count for code, count in counted.items() if count > 1} == {"11": 5, "322": 4}  # redemptions.md §8
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -197,7 +201,7 @@ def test_a_schema_refusal_names_fields_and_reasons_up_to_a_limit() -> None:
 
 
 def test_a_family_without_an_entry_of_its_own_answers_as_the_one_it_falls_back_to() -> None:
-    entries, resent, filled_by = read_catalogue(
+    found = read_catalogue(
         """
         [family_falls_back]
         many = "one"
@@ -224,7 +228,7 @@ def test_a_family_without_an_entry_of_its_own_answers_as_the_one_it_falls_back_t
         translation = "Foram"
         """
     )
-    assert {name: found.code for name, found in entries.items()} == {
+    assert {name: each.code for name, each in found.entries.items()} == {
         "one.gone": "ONE1",
         "one.kept": "ONE2",
         "one.alias": "ONE1",
@@ -232,4 +236,53 @@ def test_a_family_without_an_entry_of_its_own_answers_as_the_one_it_falls_back_t
         "many.kept": "ONE2",
         "many.alias": "ONE1",
     }
-    assert (resent, filled_by) == ({}, {})
+    assert (found.resent, found.filled_by, found.in_redemptions) == ({}, {}, {})
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name.startswith("rdm.")])
+def test_every_answer_of_redemptions_has_its_reason(name: str) -> None:
+    values = {"details": "D", "sku": "F-100", "seconds": 1}
+    assert problem_body(name, values)["extra_fields"] == {"reason": CATALOGUE[name].reason}
+    assert CATALOGUE[name].reason
+
+
+def test_an_order_that_does_not_fit_tells_its_fault_apart() -> None:
+    body = problem_body("rdm.order_inconsistent_4")
+    assert list(body)[4:] == ["extra_fields", "sub_message", "sub"]
+    assert body["sub_message"] == "Valor do pedido é diferente do valor dos pagamentos. (#322-4)"
+    assert body["sub"] == [
+        {"type": 4, "message": "Valor do pedido é diferente do valor dos pagamentos.", "parameters": []}
+    ]
+
+
+def test_a_limited_quantity_names_the_sku() -> None:
+    told = Refusal("rdm.quantity_limit", sku="F-100").body()["sub"]
+    assert [(fault["type"], fault["message"]) for fault in told] == [
+        (6, "Quantidade informada excede o limite de resgates."),
+        (342, "F-100"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "reason"),
+    [
+        ("qit.schema_error", "QIT000001", "schema"),
+        ("qit.bad_request", "QIT000400", "bad_request"),
+        ("qit.not_found", "QIT000404", "unknown_route"),
+        ("qit.method_not_allowed", "QIT000940", "method"),
+        ("qit.unsupported_media_type", "QIT000942", "media_type"),
+        ("qit.syntax_error", "QIT000753", "malformed_json"),
+        ("qit.payload_too_large", "RDM000923", "too_large"),
+        ("qit.too_many_requests", "RDM000927", "rate_limit"),
+        ("qit.service_unavailable", "120", "unavailable"),
+        ("gdf.no_client_key", "GDF000014", "unauthenticated"),
+        ("gdf.unknown_client_key", "GDF000014", "unauthenticated"),
+        ("rdm.wrong_status", "RDM000912", "wrong_status"),
+    ],
+)
+def test_redemptions_say_in_their_words_what_the_edge_refuses(name: str, code: str, reason: str) -> None:
+    values = {"api_client_key": "-", "seconds": 2}
+    refusal = in_redemptions(Refusal(name, extra_fields={"reason": "busy"}, headers={"retry-after": "2"}, **values))
+    expected = "busy" if name == "rdm.wrong_status" else reason  # what a redemption says itself stays
+    assert (refusal.body()["code"], refusal.body()["extra_fields"]) == (code, {"reason": expected})
+    assert refusal.headers == {"retry-after": "2"}

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from aval.domain.errors import Refusal
+from aval.domain.errors import BAD_CREDENTIALS, Refusal
 from aval.domain.ids import parse_uuid
 from aval.domain.principal import AdminActor, Principal
 from aval.http.edge import Call, Route
@@ -30,7 +30,6 @@ from aval.storage.request_signatures import remember_signature
 _BEARER = re.compile(r"bearer +(\S.*)", re.IGNORECASE | re.DOTALL)
 _API_KEY = re.compile(r"aval_(?:live|test)_[A-Za-z0-9_-]{43}")
 _ADMIN_KEY = re.compile(r"aval_admin_[A-Za-z0-9_-]{43}")
-_BAD_CREDENTIALS = "Failed while decoding the authentication token"
 _NO_SCOPE = "Endpoint or HTTP method not allowed for the given ClientIntegration (Action: {method} {path})"
 
 Key = TypeVar("Key")
@@ -192,4 +191,4 @@ def check_scope(call: Call, route: Route) -> None:
 
 def bad_credentials() -> Refusal:
     """Make the one refusal for every credential that proves nothing."""
-    return Refusal("gdf.unauthenticated", details=_BAD_CREDENTIALS)
+    return Refusal("gdf.unauthenticated", details=BAD_CREDENTIALS)
