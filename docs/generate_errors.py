@@ -30,7 +30,7 @@ TITLES = {
 
 def render(catalogue: Mapping[str, ErrorEntry]) -> str:
     """Render the page: one table for each prefix of codes, in the order of their numbers."""
-    entries = sorted(set(catalogue.values()), key=lambda entry: (entry.number, len(entry.code)))
+    entries = sorted(set(catalogue.values()), key=_place)
     unknown = {entry.prefix for entry in entries} - set(TITLES)
     assert not unknown, f"no title for {unknown}"
     parts = [INTRODUCTION]
@@ -43,12 +43,17 @@ def render(catalogue: Mapping[str, ErrorEntry]) -> str:
     return "\n".join(parts)
 
 
+def _place(entry: ErrorEntry) -> tuple[int, int, str, str]:
+    return entry.number, len(entry.code), entry.description, entry.sub_message or ""
+
+
 def _row(entry: ErrorEntry, catalogue: Mapping[str, ErrorEntry]) -> str:
     names = dict.fromkeys(name.partition(".")[2] for name, found in catalogue.items() if found == entry)
     title = entry.title
     if entry.title_on_resend:
         title += f" (on a resend: {entry.title_on_resend})"
-    cells = [entry.code, str(entry.http or "–"), title, entry.description, entry.translation]
+    told = " ".join(filter(None, [entry.description, entry.sub_message]))
+    cells = [entry.code, str(entry.http or "–"), title, told, entry.translation]
     return f"| {' | '.join(cells)} | {', '.join(f'`{name}`' for name in names)} |\n"
 
 

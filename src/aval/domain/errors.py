@@ -194,6 +194,6 @@ def in_redemptions(refusal: Refusal) -> Refusal:
     name = _READ.in_redemptions.get(refusal.name)
     if name is None:
         return refusal
-    values = refusal.values | ({"details": BAD_CREDENTIALS} if name == "rdm.unauthenticated" else {})
+    values: dict[str, Any] = refusal.values | ({"details": BAD_CREDENTIALS} if name == "rdm.unauthenticated" else {})
     told = {field: value for field, value in refusal.extra_fields.items() if field != "reason"}
     return Refusal(name, extra_fields=told, headers=refusal.headers, **values)
