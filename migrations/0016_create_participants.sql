@@ -20,6 +20,7 @@ create table participants (
     foreign key (integrator_id, participant_id) references approvers (integrator_id, approver_id),
     check ((erased_at is null) = (profile_sealed is not null))
 ) with (fillfactor = 70);
+create index participants_by_id on participants (participant_id); -- the back office names no campaign
 
 create table points_accounts (
     integrator_id  uuid not null,
@@ -28,6 +29,7 @@ create table points_accounts (
     reserved       bigint not null default 0 check (reserved >= 0),
     credited       bigint not null default 0 check (credited >= 0),
     debited        bigint not null default 0 check (debited >= 0),
+    entry_count    integer not null default 0,
     updated_at     timestamptz not null,
     primary key (integrator_id, participant_id),
     foreign key (integrator_id, participant_id) references participants,
@@ -38,6 +40,8 @@ create table points_entries (
     integrator_id      uuid not null,
     entry_id           uuid not null,
     participant_id     uuid not null,
+    -- Its place in the ledger of its account, from 1 without a gap: lines of one transaction share their time.
+    entry_no           integer not null check (entry_no >= 1),
     entry_type         text not null check (entry_type in
         ('credit', 'adjustment', 'expiration', 'reserve', 'release', 'debit', 'reversal')),
     -- Above 0; below it only an adjustment that takes points away.
@@ -57,7 +61,7 @@ create table points_entries (
     check ((entry_type in ('reserve', 'release', 'debit', 'reversal')) = (purchase_id is not null)),
     check ((entry_type = 'reversal') = (reversal_id is not null and order_id is not null))
 );
-create index points_entries_by_participant on points_entries (participant_id, created_at);
+create unique index points_entries_by_participant on points_entries (participant_id, entry_no, integrator_id);
 create unique index points_entries_one_reserve on points_entries (purchase_id, integrator_id) where entry_type = 'reserve';
 -- Debited or released, never both (redemptions.md §11.10).
 create unique index points_entries_one_end on points_entries (purchase_id, integrator_id)

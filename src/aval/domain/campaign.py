@@ -16,6 +16,7 @@ POINTS_MAX = 999_999_999_999  # spec redemptions.md, conventions
 Points = Annotated[int, Meta(ge=0, le=POINTS_MAX)]
 PurchaseKind = Literal["internal", "external"]
 DocumentKind = Literal["identity", "selfie", "proof_of_address"]
+ClaimName = Annotated[str, Meta(min_length=1, max_length=64)]
 
 DEFAULT_MESSAGE = "[campaign]: resgate de [points] pontos em [vendors]. Nao compartilhe. Codigo [generation]: [token]"
 
@@ -66,6 +67,25 @@ class TwoFactorPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def applies(self, kind: PurchaseKind, debited_points: int) -> bool:
         """Whether a purchase needs a second factor (redemptions.md §2.3)."""
         return self.enabled and kind in self.applies_to and debited_points >= self.min_points and debited_points > 0
+
+
+class ClaimNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Under which names a participant token holds what identifies the participant (redemptions.md §7.3)."""
+
+    participant_id: ClaimName = "custom:participant_id"
+    campaign_id: ClaimName = "custom:campaign_id"
+    catalog_id: ClaimName = "custom:catalog_id"
+    client_id: ClaimName = "custom:client_id"
+    username: ClaimName = "username"
+
+
+class OidcSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The issuer a campaign trusts for participant tokens."""
+
+    issuer: Annotated[str, Meta(min_length=1, max_length=500)]
+    audience: Annotated[str, Meta(min_length=1, max_length=500)]
+    jwks_uri: Annotated[str, Meta(min_length=1, max_length=500)]
+    claims: ClaimNames = ClaimNames()
 
 
 class Campaign(msgspec.Struct, frozen=True):

@@ -1,0 +1,68 @@
+"""A participant: the person who redeems points, as the campaign enters and the edge tells them.
+
+Source: redemptions.md §7.4.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+PersonType = Literal["INDIVIDUAL", "COMPANY"]
+ParticipantStatus = Literal["ACTIVE", "INACTIVE"]
+
+
+class Email(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An e-mail address of a profile; nothing is ever sent there."""
+
+    email: str
+    type: str = "PERSONAL"
+
+
+class Phone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A telephone of a profile; never a security device (redemptions.md §3.1)."""
+
+    area_code: str
+    number: str
+    type: str = "MOBILE"
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is stored sealed and erased on demand."""
+
+    emails: tuple[Email, ...] = ()
+    phones: tuple[Phone, ...] = ()
+    rg: str | None = None
+    birth_date: str | None = None  # YYYY-MM-DD
+    gender_type: str | None = None
+    address: Mapping[str, str] | None = None
+
+
+class Participant(msgspec.Struct, frozen=True, kw_only=True):
+    """A participant without document and profile, which are sealed."""
+
+    integrator_key: UUID
+    key: UUID
+    external_id: str | None
+    name: str
+    username: str
+    person_type: PersonType
+    status: ParticipantStatus
+    catalog_id: str
+    created_at: datetime
+    updated_at: datetime
+    event_sequence: int = 0
+    is_onboarded: bool = False
+    erased_at: datetime | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the participant may redeem."""
+        return self.status == "ACTIVE"
+
+
+def person_type_of(document_number: str) -> PersonType:
+    """Tell a person (CPF) from a company (CNPJ) by a valid document."""
+    return "INDIVIDUAL" if len(document_number) == 11 else "COMPANY"

@@ -1,0 +1,173 @@
+"""Points accounts and their ledger: a line and the balance it leaves are written by one statement."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from aval.domain.points import Balance, EntryType, PointsEntry, PointsLine, deltas
+from aval.storage.database import Connection, Row
+from aval.storage.rows import columns
+
+ParticipantId = tuple[UUID, UUID]  # campaign's tenant key, participant
+
+_LOCK = """
+select a.integrator_id, a.participant_id, a.available, a.reserved, a.credited, a.debited
+  from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, participant_id)
+  join points_accounts a on a.integrator_id = r.integrator_id and a.participant_id = r.participant_id
+ order by a.integrator_id, a.participant_id
+   for no key update of a
+"""
+
+# Lines of one account count one after the other, in the order given. An account that one of them would take below 0
+# is left as it is: none of its lines is written. `locked` wins the rows in the order of all who lock accounts.
+_POST = """
+with input as (
+    select r.*, sum(available) over line as available_so_far, sum(reserved) over line as reserved_so_far,
+           row_number() over line as nth
+      from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+                  $8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::text[],
+                  $15::text[], $16::text[], $17::timestamptz[]) with ordinality
+           as r (integrator_id, participant_id, entry_id, entry_type, points, available, reserved, credited, debited,
+                 purchase_id, order_id, reversal_id, authorization_code, description, external_reference,
+                 correlation_id, created_at, place)
+    window line as (partition by integrator_id, participant_id order by place)
+), sums as (
+    select integrator_id, participant_id, sum(available)::bigint as available, sum(reserved)::bigint as reserved,
+           sum(credited)::bigint as credited, sum(debited)::bigint as debited, max(created_at) as at,
+           min(available_so_far)::bigint as lowest, count(*) as lines
+      from input group by integrator_id, participant_id
+), locked as (
+    select a.integrator_id, a.participant_id
+      from sums s
+      join points_accounts a on a.integrator_id = s.integrator_id and a.participant_id = s.participant_id
+     order by a.integrator_id, a.participant_id
+       for no key update of a
+), moved as (
+    update points_accounts a
+       set available = a.available + s.available, reserved = a.reserved + s.reserved,
+           credited = a.credited + s.credited, debited = a.debited + s.debited,
+           entry_count = a.entry_count + s.lines, updated_at = s.at
+      from locked l
+      join sums s on s.integrator_id = l.integrator_id and s.participant_id = l.participant_id
+     where a.integrator_id = l.integrator_id and a.participant_id = l.participant_id and a.available + s.lowest >= 0
+ returning a.integrator_id, a.participant_id, a.available, a.reserved, a.credited, a.debited,
+           a.available - s.available as available_before, a.reserved - s.reserved as reserved_before,
+           a.entry_count - s.lines as lines_before
+), written as (
+    insert into points_entries (integrator_id, entry_id, participant_id, entry_no, entry_type, points,
+        available_after, reserved_after, purchase_id, order_id, reversal_id, authorization_code, description,
+        external_reference, correlation_id, created_at)
+    select i.integrator_id, i.entry_id, i.participant_id, m.lines_before + i.nth, i.entry_type, i.points,
+           m.available_before + i.available_so_far, m.reserved_before + i.reserved_so_far, i.purchase_id, i.order_id,
+           i.reversal_id, i.authorization_code, i.description, i.external_reference, i.correlation_id, i.created_at
+      from moved m
+      join input i on i.integrator_id = m.integrator_id and i.participant_id = m.participant_id
+)
+select integrator_id, participant_id, available, reserved, credited, debited from moved
+"""
+
+
+async def lock_points_accounts(
+    connection: Connection, participants: Sequence[ParticipantId]
+) -> dict[ParticipantId, Balance]:
+    """Lock points accounts in key order and read them; one that does not exist is left out."""
+    if not participants:
+        return {}
+    rows = await connection.fetch(_LOCK, *columns(sorted(set(participants))))
+    return {_id_of(row): balance_of(row) for row in rows}
+
+
+async def post_entries(connection: Connection, entries: Sequence[PointsEntry]) -> Mapping[ParticipantId, Balance]:
+    """Write ledger lines and move their accounts, in one statement; answers the accounts as they are afterwards.
+
+    An account that is not in the answer was left alone, with all its lines: one of them would have taken its available
+    points below 0, or it does not exist. The lines of an account count in the order given.
+    """
+    if not entries:
+        return {}
+    rows = await connection.fetch(_POST, *columns(map(_columns_of, entries)))
+    return {_id_of(row): balance_of(row) for row in rows}
+
+
+def _columns_of(entry: PointsEntry) -> tuple[Any, ...]:
+    return (
+        entry.integrator_key,
+        entry.participant_key,
+        entry.key,
+        entry.entry_type.value,
+        entry.points,
+        *deltas(entry.entry_type, entry.points),
+        entry.purchase_key,
+        entry.order_key,
+        entry.reversal_key,
+        entry.authorization_code,
+        entry.description,
+        entry.external_reference,
+        entry.correlation_id,
+        entry.created_at,
+    )
+
+
+def _id_of(row: Row) -> ParticipantId:
+    return row["integrator_id"], row["participant_id"]
+
+
+def balance_of(row: Row) -> Balance:
+    """Turn a row that holds the four sums of an account into its balance."""
+    return Balance(row["available"], row["reserved"], row["credited"], row["debited"])
+
+
+async def find_balance(connection: Connection, integrator_key: UUID, participant_key: UUID) -> Balance | None:
+    """Read a points account; None if the campaign has no such participant."""
+    row = await connection.fetchrow(
+        "select available, reserved, credited, debited from points_accounts"
+        " where integrator_id = $1 and participant_id = $2",
+        integrator_key,
+        participant_key,
+    )
+    return None if row is None else balance_of(row)
+
+
+_IN_STRETCH = (
+    " from points_entries where integrator_id = $1 and participant_id = $2"
+    " and ($3::timestamptz is null or created_at >= $3) and ($4::timestamptz is null or created_at < $4)"
+)
+
+
+async def list_lines(
+    connection: Connection,
+    integrator_key: UUID,
+    participant_key: UUID,
+    *,
+    start_at: datetime | None,
+    end_at: datetime | None,
+    offset: int,
+    limit: int,
+) -> tuple[list[PointsLine], int]:
+    """Read ledger lines of a stretch of time, its end excluded, newest first; and how many there are in all."""
+    stretch = (integrator_key, participant_key, start_at, end_at)
+    rows = await connection.fetch(
+        f"select *{_IN_STRETCH} order by entry_no desc offset $5 limit $6",  # noqa: S608
+        *stretch,
+        offset,
+        limit,
+    )
+    total: int = await connection.fetchval(f"select count(*){_IN_STRETCH}", *stretch)  # noqa: S608
+    return [_line(row) for row in rows], total
+
+
+def _line(row: Row) -> PointsLine:
+    return PointsLine(
+        key=row["entry_id"],
+        entry_type=EntryType(row["entry_type"]),
+        points=row["points"],
+        available_after=row["available_after"],
+        reserved_after=row["reserved_after"],
+        authorization_code=row["authorization_code"],
+        description=row["description"],
+        external_reference=row["external_reference"],
+        purchase_key=row["purchase_id"],
+        order_key=row["order_id"],
+        created_at=row["created_at"],
+    )
