@@ -118,14 +118,14 @@ class AvalClient:
     resend_ted = Asked(transfers.TED.resend)
     cancel_ted = Asked(transfers.TED.cancel)
     get_ted = Asked(transfers.TED.get)
-    list_ted = Asked(transfers.list_ted)
+    list_ted = Asked(transfers.TED.list_by_creation)
 
     create_pix_batch = Asked(batches.create_pix_batch)
     validate_pix_batch = Asked(batches.PIX_BATCH.validate)
     resend_pix_batch = Asked(batches.PIX_BATCH.resend)
     cancel_pix_batch = Asked(batches.PIX_BATCH.cancel)
     get_pix_batch = Asked(batches.PIX_BATCH.get)
-    list_pix_batches = Asked(batches.list_pix_batches)
+    list_pix_batches = Asked(batches.PIX_BATCH.list_by_creation)
     list_pix_batch_items = Asked(batches.list_pix_batch_items)
 
     create_ted_batch = Asked(batches.create_ted_batch)
@@ -133,7 +133,7 @@ class AvalClient:
     resend_ted_batch = Asked(batches.TED_BATCH.resend)
     cancel_ted_batch = Asked(batches.TED_BATCH.cancel)
     get_ted_batch = Asked(batches.TED_BATCH.get)
-    list_ted_batches = Asked(batches.list_ted_batches)
+    list_ted_batches = Asked(batches.TED_BATCH.list_by_creation)
     list_ted_batch_items = Asked(batches.list_ted_batch_items)
 
     challenge_device = Asked(devices.challenge_device)
@@ -148,9 +148,9 @@ class AvalClient:
     deny_session = Asked(devices.deny_session)
 
     each_pix = Walked(transfers.list_pix)
-    each_ted = Walked(transfers.list_ted)
-    each_pix_batch = Walked(batches.list_pix_batches)
-    each_ted_batch = Walked(batches.list_ted_batches)
+    each_ted = Walked(transfers.TED.list_by_creation)
+    each_pix_batch = Walked(batches.PIX_BATCH.list_by_creation)
+    each_ted_batch = Walked(batches.TED_BATCH.list_by_creation)
     each_pix_batch_item = Walked(batches.list_pix_batch_items)
     each_ted_batch_item = Walked(batches.list_ted_batch_items)
     each_device = Walked(devices.list_devices)

@@ -7,29 +7,15 @@ so that the same items asked for again, after a crash or by hand, are the same t
 from collections.abc import Sequence
 from datetime import date
 
-import msgspec
-
 from aval.client.answers import Page, Pix, TedDetail
 from aval.client.batch_answers import PixBatch, PixBatchDetail, TedBatch, TedBatchDetail
-from aval.client.call import Call, Key, key_text
+from aval.client.call import Call, Key
 from aval.client.paging import page_reader, query_of
 from aval.client.requests import Approver, PixItem, TedItem
 from aval.client.transfers import TransferCalls, optional_key
 
-PIX_BATCH = TransferCalls(
-    "pix_transfer_batch",
-    msgspec.json.Decoder(PixBatch).decode,
-    msgspec.json.Decoder(PixBatchDetail).decode,
-    last_of_read=(),
-)
-TED_BATCH = TransferCalls(
-    "ted_batch",
-    msgspec.json.Decoder(TedBatch).decode,
-    msgspec.json.Decoder(TedBatchDetail).decode,
-    last_of_read=(),
-)
-_read_pix_batch_page = page_reader(PixBatchDetail)
-_read_ted_batch_page = page_reader(TedBatchDetail)
+PIX_BATCH = TransferCalls.of("pix_transfer_batch", "pix_transfer_batches", PixBatch, PixBatchDetail, last_of_read=())
+TED_BATCH = TransferCalls.of("ted_batch", "ted_batches", TedBatch, TedBatchDetail, last_of_read=())
 _read_pix_items = page_reader(Pix)
 _read_ted_items = page_reader(TedDetail)
 
@@ -68,52 +54,6 @@ def create_ted_batch(
         teds=[item.wire() for item in items],
         tfa_info=approver.wire(),
     )
-
-
-def list_pix_batches(
-    account_key: Key,
-    *,
-    request_control_key: Key | None = None,
-    status: str | None = None,
-    date_from: date | None = None,
-    date_to: date | None = None,
-    page: int | None = None,
-    page_size: int | None = None,
-) -> Call[Page[PixBatchDetail]]:
-    """List Pix batches of an account by creation, days as in Brasília, at most 30 a page."""
-    query = query_of(
-        request_control_key=optional_key("request_control_key", request_control_key),
-        pix_transfer_batch_status=status,
-        date_from=date_from,
-        date_to=date_to,
-        page=page,
-        page_size=page_size,
-    )
-    path = f"/account/{key_text('account_key', account_key)}/pix_transfer_batches"
-    return Call("GET", path, _read_pix_batch_page, query=query)
-
-
-def list_ted_batches(
-    account_key: Key,
-    *,
-    request_control_key: Key | None = None,
-    status: str | None = None,
-    date_from: date | None = None,
-    date_to: date | None = None,
-    page: int | None = None,
-    page_size: int | None = None,
-) -> Call[Page[TedBatchDetail]]:
-    """List TED batches of an account by creation, days as in Brasília, at most 30 a page."""
-    query = query_of(
-        request_control_key=optional_key("request_control_key", request_control_key),
-        ted_batch_status=status,
-        date_from=date_from,
-        date_to=date_to,
-        page=page,
-        page_size=page_size,
-    )
-    path = f"/account/{key_text('account_key', account_key)}/ted_batches"
-    return Call("GET", path, _read_ted_batch_page, query=query)
 
 
 def list_pix_batch_items(

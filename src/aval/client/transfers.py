@@ -7,7 +7,7 @@ made once per logical call. Both may be given: a caller who has stored them can 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -27,9 +27,24 @@ class TransferCalls(Generic[Short, Detail]):
     """The calls that all kinds have alike; `kind` is what paths say."""
 
     kind: Literal["pix_transfer", "pix_transfer_batch", "ted", "ted_batch"]
+    plural: str
     read: Callable[[bytes], Short]
     read_detail: Callable[[bytes], Detail]
+    read_page: Callable[[bytes], Page[Detail]]
     last_of_read: tuple[str, ...] = ("outgoing",)
+
+    @classmethod
+    def of(
+        cls,
+        kind: Literal["pix_transfer", "pix_transfer_batch", "ted", "ted_batch"],
+        plural: str,
+        short: type[Short],
+        detail: type[Detail],
+        **rest: Any,
+    ) -> Self:
+        """The calls of a kind whose answers are of these types."""
+        decoders = msgspec.json.Decoder(short).decode, msgspec.json.Decoder(detail).decode
+        return cls(kind, plural, *decoders, page_reader(detail), **rest)
 
     def validate(
         self,
@@ -74,6 +89,34 @@ class TransferCalls(Generic[Short, Detail]):
         """Read one transfer or batch."""
         return Call("GET", self.path(account_key, key, *self.last_of_read), self.read_detail)
 
+    def list_by_creation(
+        self,
+        account_key: Key,
+        *,
+        request_control_key: Key | None = None,
+        status: str | None = None,
+        date_from: date | None = None,
+        date_to: date | None = None,
+        page: int | None = None,
+        page_size: int | None = None,
+    ) -> Call[Page[Detail]]:
+        """List those of an account by creation, days as in Brasília, at most 30 a page."""
+        return self.list_where(
+            account_key,
+            request_control_key=optional_key("request_control_key", request_control_key),
+            status=status,
+            date_from=date_from,
+            date_to=date_to,
+            page=page,
+            page_size=page_size,
+        )
+
+    def list_where(self, account_key: Key, **filters: object) -> Call[Page[Detail]]:
+        """List those of an account that fit the filters of the wire, where `status` has the kind in front."""
+        named = {f"{self.kind}_status" if name == "status" else name: value for name, value in filters.items()}
+        path = f"/account/{key_text('account_key', account_key)}/{self.plural}"
+        return Call("GET", path, self.read_page, query=query_of(**named))
+
     def path(self, account_key: Key, key: Key, *last: str) -> str:
         """The path of one transfer or batch, and of what is below it."""
         account = key_text("account_key", account_key)
@@ -86,10 +129,8 @@ class TransferCalls(Generic[Short, Detail]):
         return Call("POST", path, self.read, json_body(request_control_key=ids.request_control_key, **body), ids=ids)
 
 
-PIX = TransferCalls("pix_transfer", msgspec.json.Decoder(Pix).decode, msgspec.json.Decoder(PixDetail).decode)
-TED = TransferCalls("ted", msgspec.json.Decoder(Ted).decode, msgspec.json.Decoder(TedDetail).decode)
-_read_pix_page = page_reader(PixDetail)
-_read_ted_page = page_reader(TedDetail)
+PIX = TransferCalls.of("pix_transfer", "pix_transfers", Pix, PixDetail)
+TED = TransferCalls.of("ted", "teds", Ted, TedDetail)
 
 
 def create_pix(
@@ -145,42 +186,18 @@ def list_pix(
     page_size: int | None = None,
 ) -> Call[Page[PixDetail]]:
     """List Pix of an account by creation, days as in Brasília, at most 30 a page."""
-    query = query_of(
+    return PIX.list_where(
+        account_key,
         request_control_key=optional_key("request_control_key", request_control_key),
         end_to_end_id=end_to_end_id,
         transaction_key=optional_key("transaction_key", transaction_key),
-        pix_transfer_status=status,
+        status=status,
         date_from=date_from,
         date_to=date_to,
         order_by=order_by,
         page=page,
         page_size=page_size,
     )
-    path = f"/account/{key_text('account_key', account_key)}/pix_transfers"
-    return Call("GET", path, _read_pix_page, query=query)
-
-
-def list_ted(
-    account_key: Key,
-    *,
-    request_control_key: Key | None = None,
-    status: str | None = None,
-    date_from: date | None = None,
-    date_to: date | None = None,
-    page: int | None = None,
-    page_size: int | None = None,
-) -> Call[Page[TedDetail]]:
-    """List TEDs of an account by creation, days as in Brasília, at most 30 a page."""
-    query = query_of(
-        request_control_key=optional_key("request_control_key", request_control_key),
-        ted_status=status,
-        date_from=date_from,
-        date_to=date_to,
-        page=page,
-        page_size=page_size,
-    )
-    path = f"/account/{key_text('account_key', account_key)}/teds"
-    return Call("GET", path, _read_ted_page, query=query)
 
 
 def optional_key(name: str, key: Key | None) -> str | None:
