@@ -1,8 +1,9 @@
 """Answers under an Idempotency-Key live for a day, and belong to one integrator and one path."""
 
 from datetime import timedelta
+from uuid import uuid4
 
-from aval.storage.idempotency import complete_answer
+from aval.storage.idempotency import KeptAnswer, complete_answer, find_answer, keep_answers
 from tests.factories import Party
 from tests.stage import Stage, wrong
 
@@ -64,3 +65,15 @@ async def test_the_first_to_complete_decides(stage: Stage, party: Party):
         second = await complete_answer(connection, party.key, "/p", "k", status=202, body=b"b")
         unkept = await complete_answer(connection, party.key, "/p", "gone", status=202, body=b"b")
     assert first == second == (201, b"a") and unkept == (202, b"b")
+
+
+async def test_an_answer_is_found_for_a_day_under_its_own_path_alone(stage: Stage, party: Party):
+    now = await stage.value("select clock_timestamp()")
+    kept = KeptAnswer(party.key, "/p", "k", b"f" * 32, 201, b"a", now)
+    async with stage.db.connection() as connection:
+        await keep_answers(connection, [kept])
+        assert await find_answer(connection, party.key, "/p", "k") == kept
+        for other in ((uuid4(), "/p", "k"), (party.key, "/q", "k"), (party.key, "/p", "j")):
+            assert await find_answer(connection, *other) is None
+        await age(stage, party, timedelta(hours=24))
+        assert await find_answer(connection, party.key, "/p", "k") is None

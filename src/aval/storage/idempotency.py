@@ -40,6 +40,24 @@ async def keep_answers(connection: Connection, answers: Iterable[KeptAnswer]) ->
         await connection.execute(_STORE, *columns(rows))
 
 
+async def find_answer(
+    connection: Connection, integrator_key: UUID, path: str, idempotency_key: str
+) -> KeptAnswer | None:
+    """Read the answer kept under a key for 24 hours; ask under the lock that makes twins wait for each other."""
+    row = await connection.fetchrow(
+        "select fingerprint, status, body, created_at from idempotency_keys where integrator_id = $1 and path = $2"
+        " and idempotency_key = $3 and created_at > clock_timestamp() - interval '24 hours'",
+        integrator_key,
+        path,
+        idempotency_key,
+    )
+    if row is None:
+        return None
+    return KeptAnswer(
+        integrator_key, path, idempotency_key, row["fingerprint"], row["status"], row["body"], row["created_at"]
+    )
+
+
 async def complete_answer(
     connection: Connection, integrator_key: UUID, path: str, idempotency_key: str, *, status: int, body: bytes
 ) -> tuple[int, bytes]:
