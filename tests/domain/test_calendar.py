@@ -8,12 +8,14 @@ from aval.domain.calendar import (
     BRASILIA,
     DEFAULT_HOLIDAYS,
     brasilia_day,
+    day_began_at,
     day_bounds_utc,
     is_ted_open,
     limit_window,
     national_holidays,
     parse_date,
     wire_datetime,
+    zone_of,
 )
 
 
@@ -56,6 +58,37 @@ def test_the_first_and_last_day_of_all_are_no_error() -> None:
     start_at, end_at = day_bounds_utc(date.min, date.max)
     assert start_at is not None and start_at.year == 1
     assert end_at is None
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "end"),
+    [
+        ("America/Manaus", "2026-11-22T04:00:00", "2026-11-23T04:00:00"),
+        ("Asia/Tokyo", "2026-11-21T15:00:00", "2026-11-22T15:00:00"),
+        ("UTC", "2026-11-22T00:00:00", "2026-11-23T00:00:00"),
+    ],
+)
+def test_a_day_is_the_one_of_its_zone(zone: str, start: str, end: str) -> None:
+    known = zone_of(zone)
+    assert known is not None
+    assert day_bounds_utc(date(2026, 11, 22), date(2026, 11, 22), known) == (utc(start), utc(end))
+    assert day_began_at(utc(start), known) == utc(start)
+    assert day_began_at(utc(end) - timedelta(microseconds=1), known) == utc(start)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_the_first_and_last_day_are_no_error_in_any_zone(zone: str) -> None:
+    known = zone_of(zone)
+    assert known is not None
+    assert day_bounds_utc(date.min, date.max, known)[0] is not None
+    assert day_bounds_utc(None, date.max - timedelta(days=1), known)[1] is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "America", "../etc/passwd", "localtime", "Factory", "Nope/Zone", "posix/UTC", "ç"]
+)
+def test_a_zone_is_one_of_the_iana_names(name: str) -> None:
+    assert zone_of(name) is None
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
-"""Days, hours and holidays of Brasília, and how times are written on the wire."""
+"""Days, hours and holidays of Brasília, days of any time zone, and how times are written on the wire."""
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 BRASILIA = ZoneInfo("America/Sao_Paulo")
 TED_OPENS, TED_CLOSES = time(7), time(17)  # spec transfers.md §3.1
 DAY_BEGINS, NIGHT_BEGINS = time(6), time(20)  # spec transfers.md §8.2
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
+_NO_ZONES = frozenset({"Factory"})
+_FIRST_DAY = date.min + timedelta(days=1)  # whose midnight exists in UTC, too, wherever the zone lies
 _FIXED_HOLIDAYS = ((1, 1), (4, 21), (5, 1), (9, 7), (10, 12), (11, 2), (11, 15), (11, 20), (12, 25))
 # Days from Easter: Carnival Monday and Tuesday, Good Friday, Corpus Christi; banks are closed on all four.
 _MOVING_HOLIDAYS = (-48, -47, -2, 60)
@@ -27,16 +30,28 @@ def brasilia_day(at: datetime) -> date:
     return at.astimezone(BRASILIA).date()
 
 
-def day_bounds_utc(date_from: date | None, date_to: date | None) -> tuple[datetime | None, datetime | None]:
-    """Turn an inclusive range of Brasília days into UTC: start included, end not; None where it is open."""
-    start_at = _utc(date_from, time(0)) if date_from else None
-    end_at = _utc(date_to + timedelta(days=1), time(0)) if date_to and date_to < date.max else None
+def zone_of(name: str) -> ZoneInfo | None:
+    """Find a time zone by its IANA name; None if there is none, or if the name is one machine's own."""
+    if not _ZONE.fullmatch(name) or name in _NO_ZONES:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is an OSError
+        return None
+
+
+def day_bounds_utc(
+    date_from: date | None, date_to: date | None, zone: ZoneInfo = BRASILIA
+) -> tuple[datetime | None, datetime | None]:
+    """Turn an inclusive range of a zone's days into UTC: start included, end not; None where it is open."""
+    start_at = _utc(max(date_from, _FIRST_DAY), time(0), zone) if date_from else None
+    end_at = _utc(date_to + timedelta(days=1), time(0), zone) if date_to and date_to < date.max else None
     return start_at, end_at
 
 
-def day_began_at(at: datetime) -> datetime:
-    """Find the midnight in Brasília a moment comes after."""
-    return _utc(at.astimezone(BRASILIA).date(), time(0))
+def day_began_at(at: datetime, zone: ZoneInfo = BRASILIA) -> datetime:
+    """Find the midnight of a zone that a moment comes after."""
+    return _utc(at.astimezone(zone).date(), time(0), zone)
 
 
 def is_ted_open(at: datetime, holidays: frozenset[date]) -> bool:
@@ -88,8 +103,8 @@ def _easter(year: int) -> date:
     return full_moon + timedelta(days=6 - full_moon.weekday() or 7)
 
 
-def _utc(day: date, clock: time) -> datetime:
-    return datetime.combine(day, clock, BRASILIA).astimezone(UTC)
+def _utc(day: date, clock: time, zone: ZoneInfo = BRASILIA) -> datetime:
+    return datetime.combine(day, clock, zone).astimezone(UTC)
 
 
 DEFAULT_HOLIDAYS = frozenset().union(*(national_holidays(year) for year in range(2025, 2031)))
