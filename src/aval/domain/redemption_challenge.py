@@ -1,0 +1,39 @@
+"""The first challenge of a redemption's operation, as its campaign's policy shapes it (redemptions.md §2, §4.3)."""
+
+from datetime import datetime
+from uuid import UUID
+
+from aval.domain.campaign import TwoFactorPolicy
+from aval.domain.challenge import TOKEN_LIFETIME, Challenge
+from aval.domain.token import Alphabet
+from aval.domain.transfer import Method, Status
+
+
+def first_redemption_challenge(
+    policy: TwoFactorPolicy,
+    *,
+    device_key: UUID,
+    masked_number: str,
+    kid: str,
+    now: datetime,
+    is_digits_budget_spent: bool = False,
+) -> Challenge:
+    """Generation 1 of a purchase or device, issued now, to go to the phone of this key (its contact)."""
+    alphabet = Alphabet.CROCKFORD32 if is_digits_budget_spent else Alphabet(policy.token_alphabet)
+    return Challenge(
+        status=Status.PENDING_2FA_APPROVAL,
+        method=Method.SMS,
+        contact_key=device_key,
+        masked_destination=masked_number,
+        generation=1,
+        attempts_used=0,
+        kid=kid,
+        alphabets=alphabet.letter,
+        issued_at=now,
+        expires_at=now + TOKEN_LIFETIME,
+        can_resend_at=now + policy.resend_interval,
+        resends_left=policy.max_resends,
+        resend_cooldown=policy.resend_interval,
+        approval_deadline=now + policy.approval_window,
+        updated_at=now,
+    )
