@@ -44,9 +44,9 @@ select a.balance_centavos as balance,
           from aval.ledger_entries where account_id = $1 and entry_type <> 'credit') as debited
   from aval.accounts a where account_id = $1
 """
-PENDING = "select count(*) from aval.challenges where status = 'pending'"
+PENDING = "select exists (select from aval.challenges where status = 'pending')"
 CLAIMS = "select coalesce(sum(claim_count), 0) from aval.settlement_jobs"
-UNSENT = "select count(*) from aval.callbacks where status = 'pending'"
+UNSENT = "select exists (select from aval.callbacks where status = 'pending')"
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Killing:
         while self.kills < self.most:
             before = await value(self.aval.db, CLAIMS)
             while await value(self.aval.db, CLAIMS) == before:  # noqa: ASYNC110 – PostgreSQL is asked
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
             await asyncio.sleep(self.chance.uniform(*self.life_s))
             self.worker.kill()
             self.kills += 1

@@ -93,6 +93,7 @@ class Core:
         self.blind_posts: list[str] = []  # posted again under another lease without having been denied before
         self.dropped: set[str] = set()  # number 96: posted once, not accepted
         self.mute: set[str] = set()  # number 97
+        self.session: aiohttp.ClientSession | None = None
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -220,22 +221,29 @@ class Core:
         body = json.dumps({"rail_reference": entry.rail_reference, **word})
         told: list[Any] = [word["settlement_status"], None]
         entry.callbacks.append(told)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-            for _ in range(CALLBACK_TRIES_MAX):
-                now, message_id = datetime.now(UTC), f"core_{uuid.uuid4()}"
-                headers = {
-                    **{"webhook-id": message_id, "webhook-timestamp": str(int(now.timestamp()))},
-                    "webhook-signature": Webhook(self.behaviour.secret).sign(message_id, now, body),
-                    "Content-Type": "application/json",
-                }
-                try:
-                    async with session.post(self.behaviour.callback_url, data=body, headers=headers) as answer:
-                        told[1] = answer.status
-                except (aiohttp.ClientError, TimeoutError):
-                    told[1] = None
-                if told[1] == 204:
-                    return
-                await asyncio.sleep(CALLBACK_PAUSE_S)
+        session = self._opened_session()
+        for _ in range(CALLBACK_TRIES_MAX):
+            now, message_id = datetime.now(UTC), f"core_{uuid.uuid4()}"
+            headers = {
+                **{"webhook-id": message_id, "webhook-timestamp": str(int(now.timestamp()))},
+                "webhook-signature": Webhook(self.behaviour.secret).sign(message_id, now, body),
+                "Content-Type": "application/json",
+            }
+            try:
+                async with session.post(self.behaviour.callback_url, data=body, headers=headers) as answer:
+                    told[1] = answer.status
+            except (aiohttp.ClientError, TimeoutError):
+                told[1] = None
+            if told[1] == 204:
+                return
+            await asyncio.sleep(CALLBACK_PAUSE_S)
+
+    def _opened_session(self) -> aiohttp.ClientSession:
+        """One for all callbacks: a connection for each of ten thousand costs more than what it brings."""
+        if self.session is None:
+            every_call_at_once = aiohttp.TCPConnector(limit=0)
+            self.session = aiohttp.ClientSession(connector=every_call_at_once, timeout=aiohttp.ClientTimeout(total=10))
+        return self.session
 
     async def _verified(self, request: web.Request) -> bytes:
         body = await request.read()
