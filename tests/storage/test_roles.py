@@ -20,6 +20,7 @@ WRITES = {
             *("campaigns", "two_factor_policies", "applications", "application_keys", "participants"),
             *("points_accounts", "points_entries", "phone_numbers", "phone_devices"),
             *("purchases", "orders", "order_items", "reversals"),
+            *("identity_documents", "document_files", "document_objects"),
         },
         "UPDATE": {
             *("integrators", "credentials", "accounts", "approvers", "account_approvers", "challenges"),
@@ -28,7 +29,7 @@ WRITES = {
             *("campaigns", "applications", "application_keys", "participants", "points_accounts"),
             *("phone_numbers", "phone_devices"),
         },
-        "DELETE": {"account_approvers"},
+        "DELETE": {"account_approvers", "identity_documents"},
     },
     "aval_app_settle": {
         "INSERT": {"ledger_entries", "events", "callbacks", "audit", "sweeps", "points_entries"},
@@ -36,7 +37,7 @@ WRITES = {
             *("accounts", "challenges", "settlement_jobs", "sweeps"),
             *("points_accounts", "participants", "phone_devices"),
         },
-        "DELETE": {"idempotency_keys", "request_signatures"},
+        "DELETE": {"idempotency_keys", "request_signatures", "identity_documents", "document_objects"},
     },
     "aval_app_notify": {"INSERT": {"events", "callbacks"}, "UPDATE": {"outbox", "challenges", "channel_states"}},
     "aval_app_webhook": {"UPDATE": {"webhook_endpoints", "callbacks"}},
