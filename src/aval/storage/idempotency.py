@@ -33,29 +33,6 @@ class KeptAnswer:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class FormerAnswer:
-    """What was answered before under a key, and the fingerprint of the body it answered."""
-
-    fingerprint: bytes
-    status: int | None
-    body: bytes | None
-
-
-async def find_former_answer(
-    connection: Connection, integrator_key: UUID, path: str, idempotency_key: str
-) -> FormerAnswer | None:
-    """Read what is kept under a key, for 24 hours; run it under a lock that a concurrent twin waits for."""
-    row = await connection.fetchrow(
-        "select fingerprint, status, body from idempotency_keys where integrator_id = $1 and path = $2"
-        " and idempotency_key = $3 and created_at > clock_timestamp() - interval '24 hours'",
-        integrator_key,
-        path,
-        idempotency_key,
-    )
-    return None if row is None else FormerAnswer(row["fingerprint"], row["status"], row["body"])
-
-
 async def keep_answers(connection: Connection, answers: Iterable[KeptAnswer]) -> None:
     """Keep answers in the running transaction; one older than 24 hours gives way."""
     rows = [(a.integrator_key, a.path, a.idempotency_key, a.fingerprint, a.status, a.body, a.at) for a in answers]
