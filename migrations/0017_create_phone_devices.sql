@@ -58,6 +58,7 @@ create unique index phone_devices_in_use on phone_devices (participant_id, integ
 create unique index phone_devices_in_registration on phone_devices (participant_id, integrator_id)
     where status in ('pending_verification', 'pending_replacement');
 create index phone_devices_by_number on phone_devices (number_index);
+create index phone_devices_by_participant on phone_devices (participant_id, created_at);
 create unique index phone_devices_by_replacement on phone_devices (replacement_id, integrator_id)
     where replacement_id is not null;
 create trigger phone_devices_stay before delete on phone_devices
@@ -85,6 +86,7 @@ grant insert on phone_numbers, phone_devices to aval_app_api;
 grant update on phone_numbers to aval_app_api; -- to lock it
 grant update on phone_devices to aval_app_api, aval_app_settle;
 grant update (destination_sealed, masked_destination, usable_at) on contacts to aval_app_api; -- activation, erasure
+grant select (integrator_id, contact_id, removed_at) on contacts to aval_app_settle;
 grant update (removed_at) on contacts to aval_app_settle; -- a registration that failed
 grant select on phone_devices to aval_app_notify;
 grant update (undeliverable_at, event_sequence, updated_at) on phone_devices to aval_app_notify;
