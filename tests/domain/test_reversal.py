@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from uuid import UUID
 
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aval.domain.errors import Refusal
+from aval.domain.purchase import Order, OrderItem, OrderStatus, Purchase, PurchaseStatus
 from aval.domain.reversal import (
     MOTIVES,
     ItemLeft,
@@ -13,13 +15,18 @@ from aval.domain.reversal import (
     ItemRequest,
     OrderLeft,
     Refund,
+    Reversal,
     ReversalKind,
     ReversalRequest,
+    left_of,
     refund_of,
-    status_after,
+    reversal_view,
+    without,
 )
 
-PHONE, CABLE, GIFT, UNKNOWN = (UUID(int=number) for number in range(1, 5))
+PHONE, CABLE, GIFT, UNKNOWN, FIRST, SECOND = (UUID(int=number) for number in range(1, 7))
+NOW = datetime(2026, 11, 23, 14, 30, 23, 459_000, UTC)
+LATER = NOW + timedelta(minutes=1)
 INCONSISTENT, TOO_MUCH, NO_ITEM = "rdm.reversal_inconsistent", "rdm.order_inconsistent_5", "rdm.resource_not_found"
 PARTIALLY = "partially_reversed"
 # Two phones of 4000, three cables of 100, a gift; 500 for shipping.
@@ -181,11 +188,111 @@ def test_a_quantity_whose_value_came_back_already_is_too_much() -> None:
     assert refund_of(asked((PHONE, 0, 3000), kind=2), left).total == 3000
 
 
-@pytest.mark.parametrize(
-    ("refunded", "status"), [(1, "partially_reversed"), (9, "partially_reversed"), (10, "reversed")]
-)
-def test_all_points_given_back_is_reversed_and_less_is_partial(refunded: int, status: str) -> None:
-    assert status_after(refunded, 10) == status
+def item(key: UUID, quantity: int, unit_points: int) -> OrderItem:
+    facts = {"product_id": "0", "sku_id": "0", "vendor_sku_id": "0"}
+    return OrderItem(key, "Fone de ouvido", quantity, unit_points, facts)
+
+
+def purchase() -> Purchase:
+    """Confirmed, with two orders: that of LEFT, and one of 100 points."""
+    items = (item(PHONE, 2, 4000), item(CABLE, 3, 100), item(GIFT, 1, 0))
+    orders = (
+        Order(FIRST, "loja-sol", OrderStatus.CONFIRMED, 8300, 500, 8800, items),
+        Order(SECOND, "loja-lua", OrderStatus.CONFIRMED, 100, 0, 100, (item(UNKNOWN, 1, 100),)),
+    )
+    return Purchase(
+        tenant_key=UUID(int=7),
+        key=UUID(int=8),
+        participant_key=UUID(int=9),
+        kind="internal",
+        status=PurchaseStatus.CONFIRMED,
+        policy_version=1,
+        device_key=None,
+        application_key=UUID(int=10),
+        catalog_id="gold",
+        channel_type="ONLINE",
+        vendor_order_id=None,
+        products_points=8400,
+        shipping_points=500,
+        debited_points=8900,
+        card_points=0,
+        authorization_code="7QH2M4ZX9C1B",
+        description="Resgate",
+        risk_decision="approve",
+        impersonator_user=None,
+        recorded={},
+        request_path="/purchases",
+        idempotency_key=None,
+        request_fingerprint=bytes(32),
+        origin_correlation_id="app-1",
+        created_at=NOW,
+        updated_at=NOW,
+        orders=orders,
+        status_history=({"status": "confirmed", "at": "then"},),
+        confirmed_at=NOW,
+        event_sequence=3,
+    )
+
+
+def test_what_is_left_of_an_order_is_all_of_it_at_first() -> None:
+    assert left_of(purchase().orders[0]) == LEFT
+
+
+def test_a_reversal_counts_in_items_order_and_purchase() -> None:
+    refund = refund_of(asked((PHONE, 1, 0), (CABLE, 2, 0), shipping=100), LEFT)
+    after = without(purchase(), FIRST, refund, LATER)
+    order, other = after.orders
+    assert [(each.refunded_quantity, each.refunded_points) for each in order.items] == [(1, 4000), (2, 200), (0, 0)]
+    assert (order.refunded_points, order.refunded_shipping_points, order.status) == (4300, 100, PARTIALLY)
+    assert other == purchase().orders[1]
+    assert (after.refunded_points, after.status, after.updated_at, after.event_sequence) == (4300, PARTIALLY, LATER, 5)
+    assert [line["status"] for line in after.status_history] == ["confirmed", PARTIALLY]
+    assert left_of(order) == OrderLeft(
+        4100, 400, 4500, {PHONE: ItemLeft(1, 4000, 4000), CABLE: ItemLeft(1, 100, 100), GIFT: ItemLeft(1, 0, 0)}
+    )
+
+
+def test_a_purchase_is_reversed_when_the_last_of_its_orders_is() -> None:
+    """Each reversal has its event; the purchase has one more only when it moves."""
+    steps = [(FIRST, asked(value=1)), (FIRST, asked(total=True, shipping=500)), (SECOND, asked(total=True))]
+    found = purchase()
+    told = []
+    for key, request in steps:
+        order = next(order for order in found.orders if order.key == key)
+        found = without(found, key, refund_of(request, left_of(order)), LATER)
+        told.append((found.status.value, *(order.status.value for order in found.orders), found.event_sequence))
+    assert told == [
+        (PARTIALLY, PARTIALLY, "confirmed", 5),
+        (PARTIALLY, "reversed", "confirmed", 6),
+        ("reversed", "reversed", "reversed", 8),
+    ]
+    assert found.refunded_points == found.debited_points
+
+
+def test_a_reversal_is_told_as_documented() -> None:
+    refund = refund_of(asked((PHONE, 1, 0)), LEFT)
+    reversal = Reversal(
+        key=UUID(int=20),
+        order_key=FIRST,
+        refund=refund,
+        motive_id=5,
+        motive_description="Chegou quebrado",
+        requested_by="op-marina",
+        created_at=NOW,
+    )
+    assert reversal_view(reversal) == {
+        "id": UUID(int=20),
+        "order_id": FIRST,
+        "kind": "quantity",
+        "points": 4000,
+        "shipping_points": 0,
+        "total": 4000,
+        "items": [{"order_item_id": PHONE, "quantity": 1, "points": 4000}],
+        "motive_id": 5,
+        "motive_description": "Chegou quebrado",
+        "requested_by": "op-marina",
+        "created_at": "2026-11-23T14:30:23.459Z",
+    }
 
 
 numbers, points = st.integers(0, 3), st.sampled_from([0, 1, 100, 400, 4000, 8000])

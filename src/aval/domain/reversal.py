@@ -4,13 +4,18 @@ Source: redemptions.md §5.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
+from aval.domain.calendar import wire_datetime
 from aval.domain.campaign import Points
 from aval.domain.errors import Refusal
+from aval.domain.purchase import Order, OrderStatus, Purchase, PurchaseStatus, moved
 
 MOTIVES: tuple[str, ...] = (
     "Erro no serviço do parceiro",
@@ -65,6 +70,7 @@ MOTIVES: tuple[str, ...] = (
     "Pontuação expirada – liberação do cliente",
 )
 BY_QUANTITY = 1  # refundType
+REVERSIBLE = frozenset({OrderStatus.CONFIRMED, OrderStatus.PARTIALLY_REVERSED})
 
 
 class ReversalKind(StrEnum):
@@ -131,6 +137,18 @@ class Refund(msgspec.Struct, frozen=True):
     def total(self) -> Points:
         """All points given back."""
         return self.products + self.shipping
+
+
+class Reversal(msgspec.Struct, frozen=True, kw_only=True):
+    """A reversal that was made."""
+
+    key: UUID
+    order_key: UUID
+    refund: Refund
+    motive_id: int
+    motive_description: str | None
+    requested_by: str
+    created_at: datetime
 
 
 def refund_of(request: ReversalRequest, left: OrderLeft) -> Refund:
@@ -207,7 +225,77 @@ def _is_within(shipping: Points, refund: Refund, left: OrderLeft) -> bool:
     )
 
 
-def status_after(refunded: Points, paid: Points) -> str:
-    """The status of a confirmed order, or of its purchase, of which so many of the points paid were given back."""
+def left_of(order: Order) -> OrderLeft:
+    """What of an order was not given back yet."""
+    refunded_products = order.refunded_points - order.refunded_shipping_points
+    return OrderLeft(
+        products=order.products_points - refunded_products,
+        shipping=order.shipping_points - order.refunded_shipping_points,
+        paid=order.points_paid - order.refunded_points,
+        items={
+            item.key: ItemLeft(
+                item.quantity - item.refunded_quantity, item.points - item.refunded_points, item.unit_points
+            )
+            for item in order.items
+        },
+    )
+
+
+def without(purchase: Purchase, order_key: UUID, refund: Refund, at: datetime) -> Purchase:
+    """The purchase after a reversal of one of its orders: counters, statuses, and an event more, or two if it moved."""
+    orders = tuple(_order_without(order, refund) if order.key == order_key else order for order in purchase.orders)
+    after = replace(
+        purchase,
+        orders=orders,
+        refunded_points=purchase.refunded_points + refund.total,
+        event_sequence=purchase.event_sequence + 1,
+        updated_at=at,
+    )
+    status = PurchaseStatus(_status_after(after.refunded_points, after.debited_points))
+    return after if status is after.status else moved(after, status, at)
+
+
+def _order_without(order: Order, refund: Refund) -> Order:
+    refunds = {item.item_key: item for item in refund.items}
+    refunded = order.refunded_points + refund.total
+    return replace(
+        order,
+        status=OrderStatus(_status_after(refunded, order.points_paid)),
+        refunded_points=refunded,
+        refunded_shipping_points=order.refunded_shipping_points + refund.shipping,
+        items=tuple(
+            replace(
+                item,
+                refunded_quantity=item.refunded_quantity + refunds[item.key].quantity,
+                refunded_points=item.refunded_points + refunds[item.key].points,
+            )
+            if item.key in refunds
+            else item
+            for item in order.items
+        ),
+    )
+
+
+def _status_after(refunded: Points, paid: Points) -> str:
     assert 0 < refunded <= paid
     return "reversed" if refunded == paid else "partially_reversed"
+
+
+def reversal_view(reversal: Reversal) -> dict[str, Any]:
+    """A reversal as the wire tells it."""
+    refund = reversal.refund
+    return {
+        "id": reversal.key,
+        "order_id": reversal.order_key,
+        "kind": refund.kind.value,
+        "points": refund.products,
+        "shipping_points": refund.shipping,
+        "total": refund.total,
+        "items": [
+            {"order_item_id": item.item_key, "quantity": item.quantity, "points": item.points} for item in refund.items
+        ],
+        "motive_id": reversal.motive_id,
+        "motive_description": reversal.motive_description,
+        "requested_by": reversal.requested_by,
+        "created_at": wire_datetime(reversal.created_at),
+    }
