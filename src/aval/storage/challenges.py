@@ -195,7 +195,7 @@ class Decision(msgspec.Struct, frozen=True):
     comparison: str | None  # right, wrong, superseded
     at: datetime
     is_budgeted: bool
-    audit_key: UUID
+    audit_key: UUID | None  # None: whoever moves what was approved writes `audit_details` in a row of its own
     actor: str
     correlation_id: str
     signed: str | None = None  # the digest of a device's signature
@@ -225,7 +225,9 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def is_told(self) -> bool:
-        """Whether this is the state a webhook tells; of a device also that it is active."""
+        """Whether this is the state a webhook tells; of a device also that it is active. Redemptions tell their own."""
+        if self.transfer.kind.is_redemption:
+            return False
         is_activation = self.transfer.kind is Kind.DEVICE and self.is_approved
         return self.status in (Status.REJECTED, Status.CANCELLED) or is_activation
 
@@ -248,10 +250,10 @@ with input as (
     select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::smallint[], $5::text[], $6::smallint[], $7::smallint[],
                          $8::text[], $9::text[], $10::uuid[], $11::boolean[], $12::timestamptz[], $13::boolean[],
                          $14::uuid[], $15::bigint[], $16::bigint[], $17::uuid[], $18::text[], $19::text[], $20::jsonb[],
-                         $21::jsonb[], $22::boolean[])
+                         $21::jsonb[], $22::boolean[], $23::boolean[])
            as r (integrator_id, operation_id, status, attempts_used, rejection_reason, former_attempts, generation,
                  comparison, alphabet, approver_id, is_budgeted, at, is_approved, account_id, amount_centavos,
-                 fee_centavos, audit_id, actor, correlation_id, audit_details, refusal, is_told)
+                 fee_centavos, audit_id, actor, correlation_id, audit_details, refusal, is_told, is_redemption)
 ), moved as (
     update challenges c
        set status = r.status, attempts_used = r.attempts_used, rejection_reason = r.rejection_reason,
@@ -263,8 +265,10 @@ with input as (
     returning 1
 ), audited as (
     insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
-    select integrator_id, audit_id, at, actor, 'operation.judged', operation_id, audit_details, correlation_id
-      from input
+    select integrator_id, audit_id, at, actor,
+           case when is_redemption then 'redemption.judged' else 'operation.judged' end, operation_id, audit_details,
+           correlation_id
+      from input where audit_id is not null
 )"""
 _WRITE_ENDINGS = _MOVED + " select (select count(*) from moved) as moved, 0 as debited"
 _WRITE = (
@@ -312,7 +316,8 @@ async def write_decisions(connection: Connection, decisions: Sequence[Decision])
     row = await connection.fetchrow(
         _WRITE_ENDINGS if is_ending else _WRITE, *columns(map(_decision_columns, decisions))
     )
-    accounts = {(d.transfer.integrator_key, d.transfer.account_key) for d in decisions if d.is_approved}
+    paying = [d.transfer for d in decisions if d.is_approved and not d.transfer.kind.is_redemption]
+    accounts = {(transfer.integrator_key, transfer.account_key) for transfer in paying}
     assert row is not None and (row["moved"], row["debited"]) == (len(decisions), len(accounts))
 
 
@@ -341,4 +346,5 @@ def _decision_columns(decision: Decision) -> tuple[Any, ...]:
         decision.audit_details,
         decision.refusal,
         decision.is_told,
+        transfer.kind.is_redemption,
     )

@@ -1,0 +1,91 @@
+"""What second-factor calls of redemptions look up under their locks: the clock, kept answers, messages to a number."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from aval.storage.challenges import Remembered
+from aval.storage.clock import read_clock
+from aval.storage.database import Connection
+from aval.storage.rows import columns
+
+
+class KeptKey(msgspec.Struct, frozen=True):
+    """Where the answer of a call is kept, if it has an Idempotency-Key."""
+
+    tenant_key: UUID
+    path: str
+    idempotency_key: str | None
+
+
+_READ = """
+select clock_timestamp() as now, ik.fingerprint, ik.status, ik.body
+  from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as r (integrator_id, path, idempotency_key, place)
+  left join idempotency_keys ik on ik.integrator_id = r.integrator_id and ik.path = r.path
+       and ik.idempotency_key = r.idempotency_key and ik.created_at > clock_timestamp() - interval '24 hours'
+ order by r.place
+"""
+
+
+async def read_kept(connection: Connection, keys: Sequence[KeptKey]) -> tuple[datetime, Sequence[Remembered | None]]:
+    """The clock, and for each call what was answered before under its key; run after the locks are held."""
+    if all(key.idempotency_key is None for key in keys):
+        return await read_clock(connection), [None] * len(keys)
+    rows = await connection.fetch(_READ, *columns(map(msgspec.structs.astuple, keys)))
+    return rows[0]["now"], [
+        None if row["fingerprint"] is None else Remembered(row["fingerprint"], row["status"], row["body"])
+        for row in rows
+    ]
+
+
+class NumberState(msgspec.Struct, frozen=True):
+    """What is known of the number behind a phone once it is locked: when messages went there, newest first."""
+
+    undeliverable_at: datetime | None
+    sent: Sequence[datetime]
+
+
+PhoneId = tuple[UUID, UUID]  # campaign's tenant key, device
+
+_LOCK_NUMBERS = """
+select n.integrator_id
+  from phone_numbers n
+ where (n.integrator_id, n.number_index) in (
+       select d.integrator_id, d.number_index
+         from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, device_id)
+         join phone_devices d on d.integrator_id = r.integrator_id and d.device_id = r.device_id)
+ order by n.integrator_id, n.number_index
+   for no key update of n
+"""
+# The number of a phone may belong to other participants, too: their devices, their operations, the messages of these.
+# A message is at most one approval window (24 h at most) younger than its operation.
+_READ_NUMBERS = """
+select r.integrator_id, r.device_id, d.undeliverable_at, sent.made
+  from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, device_id)
+  join phone_devices d on d.integrator_id = r.integrator_id and d.device_id = r.device_id
+ cross join lateral (
+       select coalesce(array_agg(m.created_at order by m.created_at desc), '{}') as made
+         from phone_devices e
+         join operations o on o.approver_id = e.participant_id and o.batch_id is null
+              and o.created_at > clock_timestamp() - interval '48 hours'
+         join outbox m on m.operation_id = o.operation_id
+        where e.number_index = d.number_index and e.integrator_id = d.integrator_id
+          and o.integrator_id = d.integrator_id and m.integrator_id = d.integrator_id and m.contact_id = e.device_id
+          and m.topic = 'token' and m.created_at > clock_timestamp() - interval '24 hours') sent
+"""
+
+
+async def lock_numbers(connection: Connection, phones: Collection[PhoneId]) -> None:
+    """Lock the numbers of phones in key order, after challenges and approvers (docs/adr/0034); the call waits."""
+    if phones:
+        await connection.execute(_LOCK_NUMBERS, *columns(sorted(set(phones))))
+
+
+async def read_numbers(connection: Connection, phones: Collection[PhoneId]) -> Mapping[PhoneId, NumberState]:
+    """What the numbers of phones were sent in 24 h; exact under `lock_numbers`."""
+    if not phones:
+        return {}
+    rows = await connection.fetch(_READ_NUMBERS, *columns(sorted(set(phones))))
+    return {(row["integrator_id"], row["device_id"]): NumberState(row["undeliverable_at"], row["made"]) for row in rows}
