@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -142,7 +142,8 @@ class Transfer(msgspec.Struct, frozen=True):
 
     An item of a batch names it (`batch_key`) and its place in it, from 1. A batch has the total and all fees, the payee
     of its largest item, how many items there are, the digest of what they show, and the largest item's amount. The
-    registration of a device moves no money (amount and fee 0) to nobody.
+    registration of a device moves no money (amount and fee 0) to nobody; nor does a redemption, which has no account
+    either (`NO_ACCOUNT`).
     """
 
     integrator_key: UUID
@@ -170,6 +171,7 @@ class Transfer(msgspec.Struct, frozen=True):
     items_digest: str | None = None
     largest: Brl | None = None
     device_name: str | None = None
+    details: Mapping[str, Any] | None = None  # of a redemption: what its token is bound to, and its message tells
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -209,6 +211,7 @@ def payee_details_of(payee: Payee) -> dict[str, str | None]:
 
 
 NOBODY = Payee(name="")
+NO_ACCOUNT = cast(UUID, None)  # null in the table; nothing that moves money ever meets it
 _NO_PAYEE: Mapping[str, None] = {"payee_name": None, "payee_document_masked": None, "target": None}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
-from aval.domain.transfer import NOBODY, Kind, Method, Payee, Status, Transfer
+from aval.domain.transfer import NOBODY, REDEMPTION_KINDS, Kind, Method, Payee, Status, Transfer
 from aval.storage.database import Row
 
 OPERATION_COLUMNS = (
@@ -61,6 +61,7 @@ def transfer_of(row: Row) -> Transfer:
         items_digest=facts.get("items_digest"),
         largest=None if largest is None else Brl(largest),
         device_name=facts.get("device_name"),
+        details=facts if row["kind"] in REDEMPTION_KINDS else None,
     )
 
 
@@ -79,6 +80,8 @@ def payee_of(facts: Mapping[str, Any]) -> Payee:
 
 def facts_of(transfer: Transfer) -> dict[str, Any]:
     """The column `operations.facts` of a transfer."""
+    if transfer.details is not None:
+        return dict(transfer.details)
     if transfer.kind is Kind.DEVICE:
         return {"device_name": transfer.device_name}
     payee = transfer.payee
