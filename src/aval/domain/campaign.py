@@ -4,7 +4,7 @@ Source: redemptions.md §1, §2.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -108,3 +108,27 @@ class Campaign(msgspec.Struct, frozen=True):
     def is_sandbox(self) -> bool:
         """Whether no message leaves the deployment; such a campaign has no budgets either (redemptions.md §4.3)."""
         return self.mode == "sandbox"
+
+
+class CampaignData(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator says of a campaign, under the names of the wire; its policy is changed by itself."""
+
+    campaign_id: str
+    client_id: str
+    name: str
+    mode: Literal["sandbox", "live"] = "live"
+    status: Literal["active", "paused", "closed"] = "active"
+    locale: Literal["pt-BR", "en"] = "pt-BR"
+    timezone: str = "America/Sao_Paulo"
+    catalogs: Mapping[str, str] = {}
+    vendors: Mapping[str, str] = {}
+    oidc: OidcSettings | None = None
+
+
+class PolicyVersion(msgspec.Struct, frozen=True):
+    """One version of a campaign's policy, and who wrote it when."""
+
+    version: int
+    policy: TwoFactorPolicy
+    changed_by: str
+    changed_at: datetime

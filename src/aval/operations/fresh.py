@@ -14,6 +14,8 @@ from aval.domain.ids import ENTROPY_BYTES, time_prefixed_uuid
 from aval.domain.keyring import SEAL_NONCE_BYTES, Keyring
 
 SECRET_BYTES = 32
+AUTHORIZATION_SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+AUTHORIZATION_LENGTH = 12  # spec redemptions.md §4.1
 AREA_CODES = ("11", "21", "31", "41", "51", "61", "71", "81", "85", "91")
 
 
@@ -60,6 +62,11 @@ def new_phone() -> str:
     """Make a valid Brazilian mobile number, none that the sandbox treats specially (spec transfers.md §10)."""
     area = secrets.choice(AREA_CODES)
     return f"+55{area}9{secrets.randbelow(9) + 1}{digits(7)}"
+
+
+def new_authorization_code() -> str:
+    """Make the code that all lines of a purchase share, or one line of the operator has; unique in a campaign."""
+    return "".join(secrets.choice(AUTHORIZATION_SYMBOLS) for _ in range(AUTHORIZATION_LENGTH))
 
 
 def digits(count: int) -> str:
