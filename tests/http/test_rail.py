@@ -16,6 +16,7 @@ from aval.operations.change_integrator import change_integrator
 from aval.operations.settle_transfer import take_callback
 from aval.ports import OutboundCall
 from aval.rails.http import RailRegistry
+from aval.storage.integrators import find_integrator
 from tests.factories import AUTHOR, Client, Party, Reply, make_keyring
 from tests.rails.core_process import running_core
 from tests.stage import Stage, until, working
@@ -186,6 +187,30 @@ async def test_many_words_of_one_core_leave_connections_to_others(core: Core, mo
     answers = await asyncio.gather(*(core.tell(sent(key)) for key in keys))
     assert [answer.status for answer in answers] == [204] * 12
     assert max(at_once) == rail.AT_ONCE_MAX
+
+
+async def test_words_that_come_together_share_looks_at_their_integrators_and_take_one_connection(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+):
+    """Ten thousand items tell their end at once; each with a connection of its own, they would shut out the readers."""
+    looks, under_way, at_once = 0, 0, []
+
+    async def looking(*given: Any) -> Any:
+        nonlocal looks, under_way
+        looks, under_way = looks + 1, under_way + 1
+        at_once.append(under_way)
+        try:
+            return await find_integrator(*given)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(rail, "find_integrator", looking)
+    key = await core.approved()
+    other = await make_core(core.stage)
+    words = [core.tell(sent(key)) for _ in range(40)] + [core.tell(sent(key), secret=other.secret) for _ in range(40)]
+    answers = await asyncio.gather(*words)
+    assert [answer.status for answer in answers] == [204] * 40 + [401] * 40
+    assert looks < 40 and max(at_once) == 1
 
 
 @pytest.mark.parametrize("hidden", ["\x00", "\u202e", "\x1b[2J"])
