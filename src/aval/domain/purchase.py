@@ -83,7 +83,7 @@ _ORDER_STATES = {
 }
 
 
-class OrderItem(msgspec.Struct, frozen=True):
+class OrderItem(msgspec.Struct, frozen=True, array_like=True):
     """One line of an order; `facts` are the ids of the product and what is only recorded."""
 
     key: UUID
@@ -100,7 +100,7 @@ class OrderItem(msgspec.Struct, frozen=True):
         return self.quantity * self.unit_points
 
 
-class Order(msgspec.Struct, frozen=True):
+class Order(msgspec.Struct, frozen=True, array_like=True):
     """What one vendor delivers."""
 
     key: UUID
@@ -120,7 +120,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Purchase(msgspec.Struct, frozen=True, kw_only=True):
-    """A purchase as it is (tables `purchases`, `orders`, `order_items`); `private_sealed` is opened to be shown."""
+    """A purchase as it is (tables `purchases`, `orders`, `order_items`), and whose it is, to be shown."""
 
     tenant_key: UUID
     key: UUID
@@ -155,6 +155,8 @@ class Purchase(msgspec.Struct, frozen=True, kw_only=True):
     authorized_until: datetime | None = None
     confirmed_at: datetime | None = None
     event_sequence: int = 0
+    participant_name: str = ""
+    profile_sealed: bytes | None = None  # of the participant; None once the person is erased
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints

@@ -1,0 +1,241 @@
+"""Purchases that exist: locked, moved set-wise with their orders and audit, found, listed, swept."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from aval.domain.challenge import Challenge
+from aval.domain.purchase import OrderStatus, Purchase, PurchaseStatus
+from aval.storage.database import Connection
+from aval.storage.purchase_rows import PURCHASE_COLUMNS, PURCHASE_PEOPLE, purchase_of
+from aval.storage.rows import CHALLENGE_COLUMNS, challenge_of, columns
+
+PurchaseId = tuple[UUID, UUID]  # campaign's tenant key, purchase
+MARGIN = timedelta(minutes=1)  # a transaction that authorized a purchase has long committed by then
+
+_LOCK = f"""
+select {PURCHASE_COLUMNS}
+  from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, purchase_id)
+  join purchases p on p.integrator_id = r.integrator_id and p.purchase_id = r.purchase_id
+  {PURCHASE_PEOPLE}
+ order by p.integrator_id, p.purchase_id
+"""
+_LOCK_OF = " for no key update of p"
+_LOCK_FREE = " for no key update of p skip locked"
+_OPEN = frozenset({PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.AUTHORIZED})
+
+
+async def lock_purchases(
+    connection: Connection, keys: Sequence[PurchaseId], *, may_wait: bool = True
+) -> dict[PurchaseId, Purchase]:
+    """Lock purchases in key order, after their challenges, and read them; one that does not exist is left out.
+
+    Without `may_wait` one that is locked elsewhere is left out, too. Read the clock afterwards.
+    """
+    if not keys:
+        return {}
+    rows = await connection.fetch(_LOCK + (_LOCK_OF if may_wait else _LOCK_FREE), *columns(sorted(set(keys))))
+    found = {purchase.id: purchase for purchase in map(purchase_of, rows)}
+    # Whoever waited for a lock sees the row as it is, but orders as they were before: of an open purchase the same.
+    moved = [key for key, purchase in found.items() if purchase.status not in _OPEN]
+    if moved:
+        found |= {
+            purchase.id: purchase for purchase in map(purchase_of, await connection.fetch(_LOCK, *columns(moved)))
+        }
+    return found
+
+
+class PurchaseMove(msgspec.Struct, frozen=True):
+    """A move of a purchase under its lock, and the one audit record of it."""
+
+    before: Purchase
+    after: Purchase
+    audit_key: UUID
+    actor: str
+    correlation_id: str
+    audit_details: Mapping[str, Any]
+
+
+_MOVE = """
+with input as (
+    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+                         $7::timestamptz[], $8::jsonb[], $9::integer[], $10::text[], $11::timestamptz[], $12::uuid[],
+                         $13::text[], $14::text[], $15::jsonb[], $16::text[])
+           as r (integrator_id, purchase_id, former_status, status, rejection_reason, confirmed_at, authorized_until,
+                 status_history, event_sequence, order_status, at, audit_id, actor, action, audit_details,
+                 correlation_id)
+), moved as (
+    update purchases p
+       set status = r.status, rejection_reason = r.rejection_reason, confirmed_at = r.confirmed_at,
+           authorized_until = r.authorized_until, status_history = r.status_history,
+           event_sequence = r.event_sequence, updated_at = r.at
+      from input r
+     where p.integrator_id = r.integrator_id and p.purchase_id = r.purchase_id and p.status = r.former_status
+       and p.event_sequence = r.event_sequence - 1
+    returning 1
+), ordered as (
+    update orders o set status = r.order_status, updated_at = r.at
+      from input r
+     where o.purchase_id = r.purchase_id and o.integrator_id = r.integrator_id and r.order_status is not null
+), audited as (
+    insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
+    select integrator_id, audit_id, at, actor, action, purchase_id, audit_details, correlation_id from input
+)
+select count(*) from moved
+"""
+
+
+async def move_purchases(connection: Connection, moves: Sequence[PurchaseMove]) -> None:
+    """Write moves with their orders, history and audit, in one statement under their locks."""
+    moved = await connection.fetchval(_MOVE, *columns(map(_move_columns, moves)))
+    assert moved == len(moves)
+
+
+def _move_columns(move: PurchaseMove) -> tuple[Any, ...]:
+    before, after = move.before, move.after
+    return (
+        after.tenant_key,
+        after.key,
+        before.status.value,
+        after.status.value,
+        after.rejection_reason,
+        after.confirmed_at,
+        after.authorized_until,
+        list(after.status_history),
+        after.event_sequence,
+        _order_status(before, after),
+        after.updated_at,
+        move.audit_key,
+        move.actor,
+        f"purchase.{after.status.value}",
+        dict(move.audit_details),
+        move.correlation_id,
+    )
+
+
+def _order_status(before: Purchase, after: Purchase) -> OrderStatus | None:
+    status = after.orders[0].status
+    return None if before.orders[0].status is status else status
+
+
+class ReadPurchase(NamedTuple):
+    """A purchase as it is read: with its challenge if it ever had one, and what became of the live message."""
+
+    purchase: Purchase
+    challenge: Challenge | None
+    delivery: str | None
+    now: datetime
+
+
+_READ = f"""
+select {PURCHASE_COLUMNS}, clock_timestamp() as now, c.operation_id, {CHALLENGE_COLUMNS},
+       (select m.state from outbox m
+         where m.operation_id = c.operation_id and m.integrator_id = c.integrator_id and m.generation = c.generation
+           and m.topic = 'token' and p.status = 'pending_2fa_approval') as delivery
+  from purchases p
+  {PURCHASE_PEOPLE}
+  left join challenges c on c.integrator_id = p.integrator_id and c.operation_id = p.purchase_id
+"""
+
+
+async def find_purchase(connection: Connection, purchase_key: UUID, tenant_key: UUID | None) -> ReadPurchase | None:
+    """One purchase of a campaign; without a tenant, which only the back office may leave out, of any."""
+    if tenant_key is None:
+        row = await connection.fetchrow(f"{_READ} where p.purchase_id = $1", purchase_key)
+    else:
+        row = await connection.fetchrow(
+            f"{_READ} where p.integrator_id = $2 and p.purchase_id = $1", purchase_key, tenant_key
+        )
+    return None if row is None else _read(row)
+
+
+def _read(row: Any) -> ReadPurchase:
+    challenge = None if row["operation_id"] is None else challenge_of(row)
+    return ReadPurchase(purchase_of(row), challenge, row["delivery"], row["now"])
+
+
+class PurchaseFilter(msgspec.Struct, frozen=True):
+    """What a list is narrowed to; None is everything. Times: start included, end not."""
+
+    tenant_key: UUID | None = None
+    participant_key: UUID | None = None
+    status: str | None = None
+    kind: str | None = None
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+
+
+_WHERE = """
+ where ($1::uuid is null or p.integrator_id = $1) and ($2::uuid is null or p.participant_id = $2)
+   and ($3::text is null or p.status = $3) and ($4::text is null or p.kind = $4)
+   and ($5::timestamptz is null or p.created_at >= $5) and ($6::timestamptz is null or p.created_at < $6)
+"""
+
+
+async def list_purchases(
+    connection: Connection, wanted: PurchaseFilter, *, offset: int, limit: int
+) -> tuple[list[ReadPurchase], int]:
+    """Purchases, newest first, and how many there are in all."""
+    values = msgspec.structs.astuple(wanted)
+    page = f"select p.integrator_id, p.purchase_id from purchases p {_WHERE} order by p.purchase_id desc"
+    rows = await connection.fetch(
+        f"{_READ} where (p.integrator_id, p.purchase_id) in ({page} offset $7 limit $8) order by p.purchase_id desc",
+        *values,
+        offset,
+        limit,
+    )
+    total: int = await connection.fetchval(f"select count(*) from purchases p {_WHERE}", *values)
+    return list(map(_read, rows)), total
+
+
+async def find_pending(
+    connection: Connection, tenant_key: UUID, participant_key: UUID, device_key: UUID | None
+) -> list[UUID]:
+    """Purchases of a participant that wait for a token, of one device or any; a window is 24 h at most."""
+    rows = await connection.fetch(
+        "select purchase_id from purchases where participant_id = $2 and integrator_id = $1"
+        " and status = 'pending_2fa_approval' and ($3::uuid is null or device_id = $3) order by purchase_id",
+        tenant_key,
+        participant_key,
+        device_key,
+    )
+    return [row["purchase_id"] for row in rows]
+
+
+async def find_foreign(connection: Connection, keys: Sequence[PurchaseId]) -> Mapping[PurchaseId, UUID]:
+    """Whose these purchases are; one that does not exist is left out."""
+    rows = await connection.fetch(
+        "select p.integrator_id, p.purchase_id, p.participant_id"
+        " from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, purchase_id)"
+        " join purchases p on p.integrator_id = r.integrator_id and p.purchase_id = r.purchase_id",
+        *columns(keys),
+    )
+    return {(row["integrator_id"], row["purchase_id"]): row["participant_id"] for row in rows}
+
+
+async def read_overdue_authorizations(connection: Connection, *, most: int) -> list[PurchaseId]:
+    """Purchases whose authorization is over, the longest first, from a watermark on (docs/adr/0011)."""
+    rows = await connection.fetch(
+        "select p.integrator_id, p.purchase_id from purchases p where p.authorized_until > coalesce("
+        "   (select swept_until from sweeps where name = 'authorizations'), '-infinity')"
+        " and p.authorized_until <= clock_timestamp() and p.status = 'authorized' order by p.authorized_until limit $1",
+        most,
+    )
+    return [(row["integrator_id"], row["purchase_id"]) for row in rows]
+
+
+async def move_authorization_watermark(connection: Connection) -> None:
+    """Remember that all is swept up to a little before now, or up to the first that is still authorized."""
+    await connection.execute(
+        "insert into sweeps (name, swept_until)"
+        " select 'authorizations', least(clock_timestamp() - $1::interval, ("
+        "   select min(p.authorized_until) - interval '1 microsecond' from purchases p"
+        "    where p.authorized_until > coalesce("
+        "      (select swept_until from sweeps where name = 'authorizations'), '-infinity')"
+        "      and p.authorized_until <= clock_timestamp() and p.status = 'authorized'))"
+        " on conflict (name) do update set swept_until = greatest(sweeps.swept_until, excluded.swept_until)",
+        MARGIN,
+    )
