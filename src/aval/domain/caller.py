@@ -10,6 +10,29 @@ import msgspec
 
 from aval.domain.campaign import Campaign
 
+APPLICATION_SCOPES = (  # spec redemptions.md §7.1
+    "redemptions.read",
+    "redemptions.write",
+    "redemptions.external",
+    "participants.read",
+    "participants.write",
+    "policy.read",
+    "impersonate",
+    "onboarding.write",
+    "sandbox",
+)
+BACK_OFFICE_SCOPES = (  # of admin keys
+    "campaigns.write",
+    "policy.write",
+    "participants.admin",
+    "points.write",
+    "reversals.write",
+    "documents.review",
+    "documents.reopen",
+    "devices.admin",
+    "devices.read_full",
+)
+
 
 class CallerKind(StrEnum):
     """In whose name a call is made."""

@@ -189,10 +189,15 @@ def schema_refusal(*errors: tuple[str, str]) -> Refusal:
     return Refusal("qit.schema_error", extra_fields={"errors": told})
 
 
+def name_in_redemptions(name: str) -> str:
+    """Name the entry that redemptions answer with in place of another one."""
+    return _READ.in_redemptions.get(name, name)
+
+
 def in_redemptions(refusal: Refusal) -> Refusal:
     """Put a refusal of the edge into the words of redemptions; one of theirs stays as it is."""
-    name = _READ.in_redemptions.get(refusal.name)
-    if name is None:
+    name = name_in_redemptions(refusal.name)
+    if name == refusal.name:
         return refusal
     values: dict[str, Any] = refusal.values | ({"details": BAD_CREDENTIALS} if name == "rdm.unauthenticated" else {})
     told = {field: value for field, value in refusal.extra_fields.items() if field != "reason"}

@@ -17,9 +17,11 @@ from aval.http.edge import Route
 from aval.http.health import health_routes
 from aval.http.limits import Receive, Scope, Send
 from aval.http.parts import Parts
-from aval.http.pipeline import Pipeline
+from aval.http.pipeline import Pipeline, Told
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_SUBSCRIPTION = (b"ocp-apim-subscription-key", b"x-subscription-key")
+_ADMIN = re.compile(rb"bearer +aval_admin_", re.IGNORECASE)
 
 
 def build_app(parts: Parts, features: Sequence[Sequence[Route]], pages: Sequence[Route] = ()) -> "App":
@@ -48,6 +50,11 @@ class App:
         by_path: dict[str, list[Route]] = defaultdict(list)
         for route in routes:
             by_path[route.path].append(route)
+        # Under which first segments all is of redemptions: there an unknown path is told of in their words.
+        self._redeemed: dict[str, bool] = {}
+        for route in routes:
+            beginning = _beginning(route.path)
+            self._redeemed[beginning] = route.is_of_redemptions and self._redeemed.get(beginning, True)
         paths = sorted(by_path, key=lambda path: path.replace("{", "\x7f"))  # a literal comes before a parameter
         assert len({_PARAMETER.sub("{}", path) for path in paths}) == len(paths)
         self._router = Router(
@@ -74,7 +81,8 @@ class App:
             await self._router({**scope, "path": path, "root_path": ""}, receive, send)
 
     async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._pipeline.refuse("(none)", lambda: Refusal("qit.not_found"), scope, receive, send)
+        told = Told("(none)", self._redeemed.get(_beginning(scope["path"]), False))
+        await self._pipeline.refuse(told, lambda: Refusal("qit.not_found"), scope, receive, send)
 
 
 class _HotRoutes:
@@ -94,8 +102,20 @@ class _HotRoutes:
         return None
 
 
+def _beginning(path: str) -> str:
+    return path[1:].partition("/")[0]
+
+
 def _signature(method: str, path: str) -> tuple[str, int, str]:
     return method, path.count("/"), path[path.rfind("/") + 1 :]
+
+
+def is_redeemer(scope: Scope) -> bool:
+    """Whether the credentials sent are those of redemptions: an admin key, or whatever has a subscription key."""
+    for name, value in scope["headers"]:
+        if name in _SUBSCRIPTION or (name == b"authorization" and _ADMIN.match(value)):
+            return True
+    return False
 
 
 class _PathApp:
@@ -104,16 +124,24 @@ class _PathApp:
     def __init__(self, pipeline: Pipeline, path: str, routes: Sequence[Route]) -> None:
         self._pipeline = pipeline
         self._path = path
-        self._by_method = {route.method: route for route in routes}
-        assert len(self._by_method) == len(routes)
-        self._allowed = ", ".join(sorted(self._by_method))
+        # One path and method may be two routes: one of integrators, and one of redemptions (`/sandbox/inbox`).
+        self._routes = {(route.method, route.is_of_redemptions): route for route in routes}
+        assert len(self._routes) == len(routes)
+        self._allowed = ", ".join(sorted({route.method for route in routes}))
+        self._is_redeemed = all(route.is_of_redemptions for route in routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._by_method.get(scope["method"])
+        route = self._found(scope)
         if route is None:
-            await self._pipeline.refuse(self._path, self._wrong_method, scope, receive, send)
+            await self._pipeline.refuse(Told(self._path, self._is_redeemed), self._wrong_method, scope, receive, send)
         else:
             await self._pipeline.serve(route, scope["path_params"], scope, receive, send)
+
+    def _found(self, scope: Scope) -> Route | None:
+        ours, theirs = (self._routes.get((scope["method"], of_redemptions)) for of_redemptions in (False, True))
+        if ours is None or theirs is None:
+            return ours or theirs
+        return theirs if is_redeemer(scope) else ours
 
     def _wrong_method(self) -> Refusal:
         return Refusal("qit.method_not_allowed", headers={"allow": self._allowed})

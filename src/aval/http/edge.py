@@ -1,20 +1,24 @@
 """What feature files and the edge agree on: a call, its answer, and the route that joins them to a handler."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
+from aval.domain.caller import Caller
 from aval.domain.money import Brl
 from aval.domain.principal import AdminActor, Principal
 
 BODY_BYTES_MAX = 256 * 1024  # spec transfers.md §2.1
 BATCH_BODY_BYTES_MAX = 2 * 1024 * 1024
 
-Audience = Literal["integrator", "admin", "public", "rail"]
-Family = Literal["pix", "ted", "qit"]
-QueryKind = Literal["text", "uuid", "page", "page_size", "date", "choice"]
+Audience = Literal["integrator", "admin", "public", "rail", "redemption"]
+Family = Literal["pix", "ted", "qit", "rdm"]
+QueryKind = Literal["text", "uuid", "page", "page_size", "offset", "limit", "date", "choice"]
+Media = Literal["json", "form", "multipart"]
+
+BACK_OFFICE = "*"  # any scope of the back office on redemptions
 
 
 class StateUnknown(Exception):
@@ -37,6 +41,9 @@ class Call:
     # A hot handler sets it once the database has confirmed the principal; before that, a refusal is not an answer.
     is_verified: bool = False
     leave: Callable[[], None] = field(default=lambda: None, repr=False)
+    caller_of_redemption: Caller | None = None
+    # Of a streamed route only: the body as it arrives; it raises what reading it whole would raise.
+    chunks: AsyncIterator[bytes] | None = field(default=None, repr=False)
 
     def release(self) -> None:
         """Stop counting among the integrator's calls in progress, before a wait that may be long."""
@@ -53,6 +60,12 @@ class Call:
         """The actor of an admin route, which the edge has made sure of."""
         assert self.admin is not None
         return self.admin
+
+    @property
+    def redeemer(self) -> Caller:
+        """The caller of a redemption's route, which the edge has made sure of."""
+        assert self.caller_of_redemption is not None
+        return self.caller_of_redemption
 
 
 @dataclass(slots=True)
@@ -75,6 +88,21 @@ class QueryParameter:
     kind: QueryKind = "text"
     choices: tuple[str, ...] = ()
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The scope each kind of caller needs on a redemption's route; None: that kind may not call it.
+
+    Of the operator `BACK_OFFICE` takes any redemption scope. An impersonator needs `impersonate` beside its scope;
+    where only an application is named, one that sends impersonation headers is taken as the application it is.
+    """
+
+    operator: str | None = None
+    application: str | None = None  # by itself, for no participant
+    impersonator: str | None = None
+    participant: str | None = None  # on the application of the subscription key
+    is_username_needed: bool = False  # of impersonators, in their headers
 
 
 @dataclass(frozen=True)
@@ -101,6 +129,14 @@ class Route:
     is_hot: bool = False
     is_page: bool = False  # opened from a link, to which chats and mail programs may add: its query is not read
     refusals: tuple[str, ...] = ()
+    access: Access | None = None  # of a redemption's route
+    media: Media = "json"  # anything else is read by the handler
+    is_streamed: bool = False  # the handler reads `call.chunks`; `call.body` stays empty
+
+    @property
+    def is_of_redemptions(self) -> bool:
+        """Whether its refusals are told in the words of redemptions.md §8."""
+        return self.family == "rdm"
 
 
 def json_answer(status: int, value: object, **headers: str) -> Answer:

@@ -18,6 +18,8 @@ Value = TypeVar("Value")
 
 def author_of(call: Call) -> Author:
     """Name who makes a call, for the audit."""
+    if call.caller_of_redemption is not None:
+        return Author(call.caller_of_redemption.actor, call.correlation_id)
     if call.admin is not None:
         return Author(f"admin:{call.admin.name}", call.correlation_id)
     return Author(f"credential:{call.caller.credential_key}", call.correlation_id)

@@ -6,7 +6,7 @@ Source: transfers.md §2.1, promises.md §4.2.
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
@@ -109,20 +109,32 @@ async def read_body(
 
 
 async def _awaited_body(receive: Receive, *, limit: int, timeout: timedelta) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout.total_seconds()):
-            while True:
+    return b"".join([chunk async for chunk in body_chunks(receive, limit=limit, timeout=timeout)])
+
+
+async def body_chunks(receive: Receive, *, limit: int, timeout: timedelta) -> AsyncIterator[bytes]:
+    """A body as it arrives; raises ClientGone, BodyTooSlow, or the refusal of one that is too large.
+
+    The time it may take is the time of its arrival: what is done between two chunks does not count.
+    """
+    loop = asyncio.get_running_loop()
+    left_s, size, has_more = timeout.total_seconds(), 0, True
+    while has_more:
+        asked_at = loop.time()
+        try:
+            async with asyncio.timeout(left_s):
                 message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                body += message.get("body", b"")
-                if len(body) > limit:
-                    raise closing("qit.payload_too_large")
-                if not message.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError:
-        raise BodyTooSlow from None
+        except TimeoutError:
+            raise BodyTooSlow from None
+        left_s -= loop.time() - asked_at
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise closing("qit.payload_too_large")
+        has_more = message.get("more_body", False)
+        yield chunk
 
 
 def check_declared_size(headers: Mapping[str, str], limit: int) -> None:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aval import __version__
-from aval.domain.errors import CATALOGUE, problem_body
-from aval.http.edge import QueryParameter, Route
+from aval.domain.errors import CATALOGUE, name_in_redemptions, problem_body
+from aval.http.edge import BACK_OFFICE, Access, QueryParameter, Route
 from aval.http.openapi_types import REFERENCE, schemas_of
-from aval.http.syntax import PAGE_SIZE_MAX, is_key
+from aval.http.redemptions.access import ONBOARDING
+from aval.http.redemptions.impersonation import HEADERS
+from aval.http.redemptions.route import LIMIT_DEFAULT
+from aval.http.syntax import LIMIT_MAX, PAGE_SIZE_MAX, is_key
 
 Schema = dict[str, Any]
 
@@ -33,12 +36,14 @@ _BY_AUDIENCE = {
         "qit.too_many_requests",
     ),
     "admin": ("gdf.no_client_key", "gdf.unauthenticated"),
+    "redemption": ("gdf.unauthenticated", "qit.too_many_requests", "rdm.insufficient_scope"),
     "rail": (),
     "public": (),
 }
 _SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "integrator": [{"apiKey": []}, {"clientKey": [], "requestSignature": []}],
     "admin": [{"adminKey": []}],
+    "redemption": [],  # by its Access
     "rail": [],
     "public": [],
 }
@@ -52,6 +57,18 @@ _SECURITY_SCHEMES = {
         "description": "ES512 JWT over method, uri, timestamp and the digest of the body; accepted once.",
     },
     "adminKey": {"type": "http", "scheme": "bearer", "description": "Admin key: `aval_admin_…`."},
+    "application": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "API key of an application, or its access token of `POST /oauth2/token`.",
+    },
+    "participant": {"type": "http", "scheme": "bearer", "description": "Token of the campaign's own OIDC issuer."},
+    "subscriptionKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Ocp-Apim-Subscription-Key",
+        "description": "Names the application; also `X-Subscription-Key`.",
+    },
 }
 _TAGS = (
     (re.compile(r"/account/\{\w+\}/pix"), "Pix"),
@@ -62,6 +79,12 @@ _TAGS = (
     (re.compile(r"/sandbox"), "Sandbox"),
     (re.compile(r"/rail"), "Rail"),
     (re.compile(r"/admin"), "Administration"),
+    (re.compile(r"/campaigns"), "Campaigns"),
+    (re.compile(r"/participants/\{\w+\}/devices|/devices"), "Security phones"),
+    (re.compile(r"/participants/\{\w+\}/documents|/documents"), "Documents"),
+    (re.compile(r"/participants"), "Participants"),
+    (re.compile(r"/purchases|/orders|/reversal_motives"), "Purchases and orders"),
+    (re.compile(r"/oauth2|/.well-known"), "Access tokens"),
 )
 _OTHER_TAG = "Deployment"
 
@@ -92,8 +115,8 @@ def openapi_document(routes: Sequence[Route]) -> Schema:
         "info": {
             "title": "Aval",
             "version": __version__,
-            "description": "A second factor in front of money: hold a Pix or TED, confirm it with a six-character "
-            "token, settle it exactly once.",
+            "description": "A second factor in front of money: hold a Pix, a TED or a redemption, confirm it with a "
+            "six-character token, settle it exactly once.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "tags": [{"name": tag} for tag in dict.fromkeys(_tag(route) for route in routes)],
@@ -123,7 +146,19 @@ def refusals_of(route: Route) -> Iterator[str]:
         names += ["ted.invalid_page"] * bool(kinds & {"page", "page_size"}) + ["ted.invalid_timestamp"] * (
             "date" in kinds
         )
-    yield from dict.fromkeys([*names, *route.refusals])
+    told = [*names, *route.refusals]
+    if route.access is not None:
+        told += _refusals_of_access(route.access)
+    yield from dict.fromkeys(map(name_in_redemptions, told) if route.is_of_redemptions else told)
+
+
+def _refusals_of_access(access: Access) -> Iterator[str]:
+    if access.impersonator is not None or access.participant is not None:
+        yield from ("rdm.impersonation_headers", "rdm.participant_not_found")
+    if access.impersonator == ONBOARDING:
+        yield "rdm.impersonation_forbidden"
+    if access != Access(operator=access.operator):
+        yield "rdm.wrong_token_type"
 
 
 def _operation(route: Route) -> Schema:
@@ -133,14 +168,42 @@ def _operation(route: Route) -> Schema:
         "summary": route.summary,
         "parameters": [*_path_parameters(route), *map(_query_parameter, route.query), *_header_parameters(route)],
         "responses": _responses(route),
-        "security": _SECURITY[route.audience],
+        "security": _security_of(route.access) if route.access is not None else _SECURITY[route.audience],
     }
     if route.scope is not None:
         operation["description"] = f"Scope: `{route.scope}`."
+    if route.access is not None:
+        operation["description"] = _scopes_of(route.access)
     if route.request is not None:
         content = {"application/json": {"schema": _schema_of(route.request)}}
         operation["requestBody"] = {"required": not route.empty_body, "content": content}
     return operation
+
+
+def _security_of(access: Access) -> list[dict[str, list[str]]]:
+    """Any one of these; an application and a participant always name the application by its subscription key."""
+    ways: list[dict[str, list[str]]] = []
+    if access.operator is not None:
+        ways.append({"adminKey": []})
+    if access.application is not None or access.impersonator is not None:
+        ways.append({"application": [], "subscriptionKey": []})
+    if access.participant is not None:
+        ways.append({"participant": [], "subscriptionKey": []})
+    return ways
+
+
+def _scopes_of(access: Access) -> str:
+    """Say which scope each kind of caller needs."""
+    operator = (
+        "any of the back office" if access.operator == BACK_OFFICE else access.operator and f"`{access.operator}`"
+    )
+    told = {
+        "operator": operator,
+        "application": access.application and f"`{access.application}`",
+        "application for a participant": access.impersonator and f"`impersonate` and `{access.impersonator}`",
+        "participant": access.participant and f"`{access.participant}` of the application",
+    }
+    return "Scopes – " + "; ".join(f"{kind}: {scope}" for kind, scope in told.items() if scope) + "."
 
 
 def _name(route: Route) -> str:
@@ -157,7 +220,7 @@ def _tag(route: Route) -> str:
 
 def _path_parameters(route: Route) -> Iterator[Schema]:
     for name in _PARAMETER.findall(route.path):
-        schema = UUID_SCHEMA if is_key(name) else {"type": "string"}
+        schema = UUID_SCHEMA if is_key(name) and not route.is_of_redemptions else {"type": "string"}
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
@@ -166,6 +229,8 @@ def _query_parameter(parameter: QueryParameter) -> Schema:
         "text": {"type": "string"},
         "uuid": UUID_SCHEMA,
         "page": {"type": "integer", "minimum": 1, "default": 1},
+        "offset": {"type": "integer", "minimum": 0, "default": 0},
+        "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
         "page_size": {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE_MAX},
         "date": {"type": "string", "format": "date", "description": "A day in Brasília."},
         "choice": {"type": "string", "enum": list(parameter.choices)},
@@ -179,6 +244,12 @@ def _header_parameters(route: Route) -> Iterator[Schema]:
     yield {"name": "X-Correlation-Id", "in": "header", "required": False, "schema": key}
     if route.audience == "integrator" and route.method in {"PUT", "PATCH"}:
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": key}
+    if route.access is not None and route.method != "GET":
+        yield {"name": "Idempotency-Key", "in": "header", "required": False, "schema": key}
+    if route.access is not None and route.access.impersonator is not None:
+        for name in HEADERS:
+            told = {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+            yield told | {"description": "Of an application that acts for a participant."}
 
 
 def _responses(route: Route) -> Schema:
@@ -186,7 +257,9 @@ def _responses(route: Route) -> Schema:
     if route.response is not None:
         success["content"] = {"application/json": {"schema": _schema_of(route.response)}}
     responses = {str(route.success): success}
-    if route.path.endswith("/validate_token") and route.success == 202:  # a single that was settled at once: 201
+    if (
+        route.path.endswith("/validate_token") and route.success == 202 and route.access is None
+    ):  # a single that was settled at once: 201
         responses |= {"201": success, "202": success}
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for name in refusals_of(route):
@@ -213,7 +286,7 @@ def _headers() -> Schema:
 
 def _example(name: str) -> Schema:
     entry = CATALOGUE[name]
-    values = dict.fromkeys(_PARAMETER.findall(entry.description), "…")
+    values = dict.fromkeys(_PARAMETER.findall(entry.description), "…") | {"sku": "…"}
     return problem_body(name, values | {"account_key": "…", "operation_key": "…"})
 
 

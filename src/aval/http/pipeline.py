@@ -1,7 +1,7 @@
 """The one way from a request to its answer, whatever routed it."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +18,7 @@ from aval.http.limits import (
     Receive,
     Scope,
     Send,
+    body_chunks,
     check_declared_size,
     check_head,
     correlation_id_of,
@@ -28,6 +29,7 @@ from aval.http.limits import (
 from aval.http.parts import Parts
 from aval.http.problems import problem_answer
 from aval.http.rates import CallsInProgress, RateLimiter
+from aval.http.redemptions.identity import Redeemers
 from aval.http.syntax import NOTHING, check_syntax
 from aval.storage.database import DatabaseUnavailable, OutcomeUnknown
 
@@ -47,6 +49,14 @@ class Exchange:
     is_body_pending: bool  # announced, and not read to its end
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a request is told of: the path's template, and whether in the words of redemptions."""
+
+    template: str
+    is_of_redemptions: bool
+
+
 class Pipeline:
     """Runs the checks in their order – head, credentials, rate, syntax – then the handler, and writes the answer.
 
@@ -57,6 +67,7 @@ class Pipeline:
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
         self._authenticator = Authenticator(parts.db, parts.keyring, cached_max=settings.principals_cached_max)
+        self._redeemers = Redeemers(parts)
         self._rates = RateLimiter()
         self._in_progress = CallsInProgress(settings.integrator_calls_max)
         self._body_timeout = settings.body_timeout
@@ -71,10 +82,10 @@ class Pipeline:
             call.params = params
             return await self._answered(call, route, exchange)
 
-        await self._exchange(route.path, work, scope, receive, send)
+        await self._exchange(Told(route.path, route.is_of_redemptions), work, scope, receive, send)
 
     async def refuse(
-        self, template: str, refusal: Callable[[], Refusal], scope: Scope, receive: Receive, send: Send
+        self, told: Told, refusal: Callable[[], Refusal], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer a request that no route takes."""
 
@@ -83,9 +94,9 @@ class Pipeline:
             check_head(exchange.scope)
             raise refusal()
 
-        await self._exchange(template, work, scope, receive, send)
+        await self._exchange(told, work, scope, receive, send)
 
-    async def _exchange(self, template: str, work: Work, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _exchange(self, told: Told, work: Work, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         headers = headers_of(scope)
         call = Call(
@@ -103,12 +114,12 @@ class Pipeline:
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 – the outermost place: whatever it is becomes an answer
-            answer = problem_answer(error, call.correlation_id, template)
+            answer = problem_answer(error, call.correlation_id, told.template, is_of_redemptions=told.is_of_redemptions)
         if exchange.is_body_pending:
             await send_and_close(send, receive, answer, call.correlation_id)
         else:
             await send_answer(send, scope.get(DIRECT), answer, call.correlation_id)
-        self._account(call, template, answer.status, time.perf_counter() - started)
+        self._account(call, told.template, answer.status, time.perf_counter() - started)
 
     def _account(self, call: Call, template: str, status: int, seconds: float) -> None:
         method = call.method if call.method in KNOWN_METHODS else "(unknown)"
@@ -121,7 +132,7 @@ class Pipeline:
                 status=status,
                 ms=round(seconds * 1000, 2),
                 correlation_id=call.correlation_id,
-                integrator=str(call.principal.integrator.key) if call.principal else None,
+                integrator=_tenant(call),
             )
 
     async def _answered(self, call: Call, route: Route, exchange: Exchange) -> Answer:
@@ -129,7 +140,11 @@ class Pipeline:
         if exchange.is_body_pending:
             check_declared_size(call.headers, route.body_limit)
         signer = await self._authenticator.identify(call, route)
-        if exchange.is_body_pending:
+        if route.audience == "redemption":
+            await self._redeemers.admit(call, route)
+        if exchange.is_body_pending and route.is_streamed:
+            call.chunks = self._chunks(exchange, route)
+        elif exchange.is_body_pending:
             line = exchange.scope.get(DIRECT)
             call.body = await read_body(
                 exchange.receive, line, call.headers, limit=route.body_limit, timeout=self._body_timeout
@@ -145,7 +160,16 @@ class Pipeline:
         finally:
             call.release()
 
+    async def _chunks(self, exchange: Exchange, route: Route) -> AsyncIterator[bytes]:
+        async for chunk in body_chunks(exchange.receive, limit=route.body_limit, timeout=self._body_timeout):
+            yield chunk
+        exchange.is_body_pending = False
+
     def _enter(self, call: Call) -> None:
+        if call.caller_of_redemption is not None:
+            campaign = call.caller_of_redemption.campaign
+            if campaign is not None and not campaign.is_sandbox:
+                call.leave = self._in_progress.enter(campaign.key)
         if call.principal is None:
             return
         integrator = call.principal.integrator
@@ -181,3 +205,11 @@ async def _handle(call: Call, route: Route) -> Answer:
         if route.method == "GET":
             raise
         raise StateUnknown from error  # 503 would say that nothing changed (spec transfers.md §6.1)
+
+
+def _tenant(call: Call) -> str | None:
+    """Whose call it is: of an integrator, or of a campaign."""
+    if call.principal is not None:
+        return str(call.principal.integrator.key)
+    campaign = call.caller_of_redemption.campaign if call.caller_of_redemption else None
+    return str(campaign.key) if campaign else None

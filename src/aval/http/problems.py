@@ -3,7 +3,7 @@
 import msgspec
 import structlog
 
-from aval.domain.errors import Refusal, problem_body
+from aval.domain.errors import Refusal, in_redemptions, problem_body
 from aval.http.edge import Answer, StateUnknown, encoded
 from aval.http.limits import BodyTooSlow
 from aval.storage.database import DatabaseUnavailable, LockNotWon
@@ -12,12 +12,24 @@ _log = structlog.get_logger("aval.http")
 
 _INTERNAL = msgspec.json.encode(problem_body("qit.internal_error"))
 _UNAVAILABLE = msgspec.json.encode(problem_body("qit.service_unavailable"))
+_REDEMPTIONS = {
+    _INTERNAL: msgspec.json.encode(problem_body("rdm.internal")),
+    _UNAVAILABLE: msgspec.json.encode(problem_body("rdm.unavailable")),
+}
 
 
-def problem_answer(error: Exception, correlation_id: str, route: str) -> Answer:
+def problem_answer(error: Exception, correlation_id: str, route: str, *, is_of_redemptions: bool = False) -> Answer:
     """Turn what a handler or the edge raised into an answer; only the unexpected is logged, by type and place."""
     if isinstance(error, Refusal):
-        return Answer(error.http, encoded(error.body()), error.headers)
+        told = in_redemptions(error) if is_of_redemptions else error
+        return Answer(told.http, encoded(told.body()), told.headers)
+    answer = _failure(error, correlation_id, route)
+    if is_of_redemptions:
+        answer.body = _REDEMPTIONS.get(answer.body, answer.body)
+    return answer
+
+
+def _failure(error: Exception, correlation_id: str, route: str) -> Answer:
     if isinstance(error, DatabaseUnavailable | LockNotWon):
         _log.warning("database unavailable", error=type(error).__name__, route=route, correlation_id=correlation_id)
         return Answer(503, _UNAVAILABLE, {"retry-after": "1"})

@@ -42,24 +42,37 @@ class RateLimiter:
             self._full_at.popitem(last=False)
 
 
-class SessionRates:
-    """Lets each device session take so many requests a minute, however they are spread over it."""
+class MinuteRates:
+    """Lets each of many take so many requests a minute, however they are spread over it."""
 
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
+    def __init__(self) -> None:
         self._taken_at: OrderedDict[UUID, deque[float]] = OrderedDict()
 
-    def check(self, session_id: UUID, now: float) -> None:
+    def check(self, who: UUID, per_minute: int | None, now: float) -> None:
         """Count one request at a monotonic time in seconds; raises the refusal if the last minute is full."""
-        taken_at = self._taken_at.setdefault(session_id, deque())
-        self._taken_at.move_to_end(session_id)
+        if per_minute is None:
+            return
+        taken_at = self._taken_at.setdefault(who, deque())
+        self._taken_at.move_to_end(who)
         while taken_at and taken_at[0] <= now - MINUTE_S:
             taken_at.popleft()
-        if len(taken_at) >= self._per_minute:
+        if len(taken_at) >= per_minute:
             raise too_many_requests("requests_per_minute", taken_at[0] + MINUTE_S - now)
         taken_at.append(now)
         if len(self._taken_at) > CREDENTIALS_WATCHED_MAX:
             self._taken_at.popitem(last=False)
+
+
+class SessionRates:
+    """Lets each device session take the same number of requests a minute."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._rates = MinuteRates()
+
+    def check(self, session_id: UUID, now: float) -> None:
+        """Count one request at a monotonic time in seconds; raises the refusal if the last minute is full."""
+        self._rates.check(session_id, self._per_minute, now)
 
 
 class CallsInProgress:

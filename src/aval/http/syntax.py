@@ -15,8 +15,10 @@ from aval.http.limits import QUERY_PARAMETERS_MAX, check_media_type
 from aval.http.strict_json import decode
 
 PAGE_SIZE_MAX = 30  # spec transfers.md §2.4
+LIMIT_MAX = 100  # spec redemptions.md, conventions
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PAGE = re.compile(r"[1-9][0-9]{0,8}")
+_OFFSET = re.compile(r"0|[1-9][0-9]{0,8}")
 _TELLABLE = re.compile(r"[A-Za-z_]{1,64}")  # a name may hold a value: no digits
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -29,13 +31,13 @@ def check_syntax(call: Call, route: Route, query: bytes) -> None:
     """Check everything but the JSON of a call, and put its keys and query in place; raises the refusal."""
     if not _IDEMPOTENCY_KEY.fullmatch(call.headers.get("idempotency-key", "-")):
         raise Refusal("qit.bad_request")
-    if call.body:
+    if call.body and route.media == "json":
         check_media_type(call.headers)
     call.params = _checked_params(call.params, route)
     call.query = _checked_query(query, route) if query and not route.is_page else NOTHING
     if route.empty_body and not call.body:
         call.body = b"{}"
-    elif call.body and route.request is None and route.audience != "rail":
+    elif call.body and route.request is None and route.audience != "rail" and route.media == "json":
         decode(call.body, _Nothing)
 
 
@@ -45,6 +47,8 @@ def is_key(name: str) -> bool:
 
 
 def _checked_params(params: Mapping[str, str], route: Route) -> Mapping[str, str]:
+    if route.is_of_redemptions:  # there a malformed id is an unknown one
+        return params
     checked = {}
     for name, text in params.items():
         checked[name] = _uuid(name, text, route) if is_key(name) else text
@@ -86,6 +90,12 @@ def _page(parameter: QueryParameter, text: str, route: Route) -> str:
     return text
 
 
+def _offset(parameter: QueryParameter, text: str, _route: Route) -> str:
+    if not _OFFSET.fullmatch(text) or (parameter.kind == "limit" and not 1 <= int(text) <= LIMIT_MAX):
+        raise schema_refusal((parameter.name, "invalid_value"))
+    return text
+
+
 def _date(parameter: QueryParameter, text: str, route: Route) -> str:
     if parse_date(text) is None:
         raise _refusal_of(route, "invalid_timestamp", parameter.name)
@@ -116,6 +126,8 @@ _CHECKS: Mapping[str, Callable[[QueryParameter, str, Route], str]] = {
     "uuid": lambda parameter, text, route: _uuid(parameter.name, text, route),
     "page": _page,
     "page_size": _page,
+    "offset": _offset,
+    "limit": _offset,
     "date": _date,
     "choice": _choice,
 }

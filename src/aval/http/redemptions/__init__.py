@@ -1,0 +1,1 @@
+"""Calls on redemptions (redemptions.md): who may make them, and what they answer."""
