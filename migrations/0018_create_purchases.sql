@@ -83,6 +83,9 @@ create table orders (
     check (refunded_points = 0 or status in ('partially_reversed', 'reversed'))
 ) with (fillfactor = 70);
 
+-- The back office names orders without their campaign (redemptions.md §12).
+create index orders_by_id on orders (order_id);
+
 create table order_items (
     integrator_id     uuid not null,
     item_id           uuid not null,
