@@ -19,7 +19,7 @@ from aval.http.strict_json import decode
 from aval.http.transfer_body import fingerprint_of
 from aval.operations.reverse_order import ReversalCall, reverse_order, unknown_order
 from aval.storage.orders import find_purchase_of
-from aval.storage.purchases import read_purchases
+from aval.storage.purchases import find_purchase
 from aval.storage.reversals import list_reversals
 
 NOT_FOUND = "rdm.resource_not_found"
@@ -169,11 +169,10 @@ class Orders:
             place = await find_purchase_of(
                 connection, order_key, tenant_key=None if caller.campaign is None else caller.campaign.key
             )
-            found = {} if place is None else await read_purchases(connection, [place])
-        for purchase in found.values():
-            if caller.participant_key in (None, purchase.participant_key):
-                return purchase, next(order for order in purchase.orders if order.key == order_key)
-        raise unknown_order()
+            found = None if place is None else await find_purchase(connection, place[1], place[0])
+        if found is None or caller.participant_key not in (None, found.purchase.participant_key):
+            raise unknown_order()
+        return found.purchase, next(order for order in found.purchase.orders if order.key == order_key)
 
 
 def _request_of(body: ReversalBody) -> ReversalRequest:
