@@ -10,16 +10,15 @@ from aval.domain.challenge import TOKEN_LIFETIME
 from aval.domain.contact import normalized_phone
 from aval.domain.errors import Refusal
 from aval.domain.phone import (
-    DAY,
     PhoneDevice,
     PhoneStatus,
     failure_of,
-    number_wait,
     phone_as_seen,
     phone_moved_to,
     phone_view,
     refuse_registration,
 )
+from aval.domain.redemption_call import DAY
 from aval.domain.redemption_challenge import first_redemption_challenge
 from aval.domain.token import Alphabet
 from aval.domain.transfer import Reason
@@ -149,13 +148,6 @@ def test_nothing_is_registered_while_the_device_is_blocked() -> None:
     with pytest.raises(Refusal) as refused:
         refuse_registration([blocked], NOW)
     assert (refused.value.name, refused.value.extra_fields) == ("rdm.wrong_status", {"status": "blocked"})
-
-
-def test_a_number_gets_twenty_messages_a_day() -> None:
-    made = [NOW - timedelta(hours=n) for n in range(1, 21)]
-    assert number_wait(made[:19], NOW) is None
-    assert number_wait(made, NOW) == timedelta(hours=4)
-    assert number_wait([*made[:19], NOW - DAY], NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from aval.domain.transfer import Kind
 
 EXPIRES_IN_MINUTES = 5  # transfers.md §2.7
 
-NoticeName = Literal["contact_replaced", "device_registered"]
+NoticeName = Literal["contact_replaced", "device_registered", "phone_replaced", "phone_removed", "phone_blocked"]
 
 _CATALOGUE: Mapping[str, Any] = tomllib.loads(
     files("aval").joinpath("catalogue", "messages.toml").read_text(encoding="utf-8")

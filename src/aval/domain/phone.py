@@ -3,7 +3,7 @@
 Source: redemptions.md §3.1.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -15,13 +15,11 @@ from msgspec.structs import replace
 from aval.domain.calendar import wire_datetime
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
+from aval.domain.redemption_call import DAY, retry_refusal
 from aval.domain.redemption_view import QUEUED, approval_of
-from aval.domain.request import seconds_up
 from aval.domain.transfer import Kind, Reason
 
 REGISTRATIONS_24H_MAX = 5  # spec redemptions.md §3.1
-NUMBER_MESSAGES_24H_MAX = 20  # spec redemptions.md §4.3
-DAY = timedelta(hours=24)
 DETAILS_VERSION = 1
 
 
@@ -154,16 +152,7 @@ def refuse_registration(devices: Collection[PhoneDevice], now: datetime) -> None
         raise wrong_status(blocked)
     made = sorted((d.created_at for d in devices if d.created_at > now - DAY), reverse=True)
     if len(made) >= REGISTRATIONS_24H_MAX:
-        seconds = seconds_up(made[REGISTRATIONS_24H_MAX - 1] + DAY - now)
-        raise Refusal("rdm.registration_limit", headers={"Retry-After": str(seconds)})
-
-
-def number_wait(made: Sequence[datetime], now: datetime) -> timedelta | None:
-    """How long a number that got these messages, newest first, gets no other; None if one may go now."""
-    if len(made) < NUMBER_MESSAGES_24H_MAX:
-        return None
-    wait = made[NUMBER_MESSAGES_24H_MAX - 1] + DAY - now
-    return wait if wait > timedelta(0) else None
+        raise retry_refusal("rdm.registration_limit", made[REGISTRATIONS_24H_MAX - 1] + DAY - now)
 
 
 def wrong_status(device: PhoneDevice) -> Refusal:

@@ -4,7 +4,7 @@ Source: redemptions.md §4.4.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aval.domain import gsm7
 from aval.domain.campaign import DEFAULT_MESSAGE
@@ -45,14 +45,13 @@ class RedemptionMessage:
     campaign_name: str
     wording: PurchaseWording | None = None
     channel: ChannelName = "sms"
-    fixed_token: str | None = field(default=None, repr=False)
 
     def rendered(self, keyring: Keyring) -> RenderedMessage:
         """Derive the token and put it in with the rest; raises KeyMissing."""
         transfer = self.transfer
         assert (transfer.kind is Kind.PURCHASE) == (self.wording is not None)
         seed = TokenSeed(transfer.integrator_key, transfer.key, transfer.details_digest, transfer.nonce)
-        token = TokenSource(keyring, seed, self.fixed_token).token(self.challenge, self.generation)
+        token = TokenSource(keyring, seed).token(self.challenge, self.generation)
         values = {
             "campaign": _shortened(self.campaign_name, LONGEST["campaign"]),
             "generation": str(self.generation),

@@ -4,13 +4,13 @@ Numbers are sealed in `contacts`, which the API writes and does not read; here s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from aval.domain.challenge import Challenge
-from aval.domain.phone import NUMBER_MESSAGES_24H_MAX, PhoneDevice, PhoneStatus
+from aval.domain.phone import PhoneDevice, PhoneStatus
 from aval.domain.redemption_view import DELIVERIES, QUEUED
 from aval.storage.database import Connection, Row
 from aval.storage.rows import CHALLENGE_COLUMNS, challenge_of, columns
@@ -229,14 +229,6 @@ async def read_registering_phones(connection: Connection, operations: Sequence[P
     return [phone_of(row) for row in await connection.fetch(_REGISTERING, *columns(operations))]
 
 
-@dataclass(frozen=True, slots=True)
-class NumberUse:
-    """Who uses a number of a campaign, and when token messages went to it, newest first."""
-
-    participant_keys: frozenset[UUID] = field(repr=False)
-    messages_at: Sequence[datetime]
-
-
 async def lock_number(connection: Connection, integrator_key: UUID, number_index: bytes) -> None:
     """Take the guard of a number, after challenges and guards of messages, to count its users and messages."""
     await connection.execute(
@@ -251,28 +243,15 @@ async def lock_number(connection: Connection, integrator_key: UUID, number_index
     )
 
 
-_MESSAGES = """
-select m.created_at
-  from phone_devices d
-  join operations o on o.approver_id = d.participant_id and o.integrator_id = d.integrator_id and o.batch_id is null
-   and o.created_at > clock_timestamp() - interval '48 hours'
-  join outbox m on m.operation_id = o.operation_id and m.integrator_id = o.integrator_id
- where d.number_index = $2 and d.integrator_id = $1 and m.contact_id = d.device_id and m.topic = 'token'
-   and m.created_at > clock_timestamp() - interval '24 hours'
- order by m.created_at desc limit $3
-"""
-
-
-async def read_number_use(connection: Connection, integrator_key: UUID, number_index: bytes) -> NumberUse:
-    """Who uses a number and what it was sent in 24 hours; run it under `lock_number`."""
-    users = await connection.fetch(
+async def read_number_users(connection: Connection, integrator_key: UUID, number_index: bytes) -> frozenset[UUID]:
+    """Participants of the campaign whose device has this number; exact under `lock_number`."""
+    rows = await connection.fetch(
         "select participant_id from phone_devices where number_index = $2 and integrator_id = $1"
         " and status in ('active', 'blocked')",
         integrator_key,
         number_index,
     )
-    messages = await connection.fetch(_MESSAGES, integrator_key, number_index, NUMBER_MESSAGES_24H_MAX)
-    return NumberUse(frozenset(row["participant_id"] for row in users), [row["created_at"] for row in messages])
+    return frozenset(row["participant_id"] for row in rows)
 
 
 async def read_sealed_number(connection: Connection, integrator_key: UUID, device_key: UUID) -> bytes | None:
