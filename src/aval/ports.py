@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
 from aval.domain.money import Brl
@@ -172,4 +172,16 @@ class Outbound(Protocol):
 
     async def close(self) -> None:
         """Give back connections."""
+        ...
+
+
+class DecoderBusy(Exception):
+    """More files wait to be decoded than this process takes on."""
+
+
+class FileDecoder(Protocol):
+    """Decodes files of strangers where they can do no harm."""
+
+    async def rewrite(self, source: BinaryIO, target: BinaryIO, media_type: str) -> bool:
+        """Write what a file shows, without anything else of it; false if it cannot be read. Raises DecoderBusy."""
         ...

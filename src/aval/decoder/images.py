@@ -1,0 +1,58 @@
+"""Images: decoded to their last pixel and written anew, so that nothing but the picture is left."""
+
+from typing import Any, BinaryIO
+
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
+
+from aval.decoder.verdict import Unreadable
+from aval.domain.identity_document import JPEG, PIXELS_PER_SIDE_MAX, PIXELS_PER_SIDE_MIN
+
+JPEG_QUALITY = 90
+PLAIN_PIXELS_MAX = 16_000_000  # above, compressing well would take longer than the child has
+TURNED_PIXELS_MAX = 40_000_000  # turning needs a second picture in memory; above, the file says how to turn it
+ORIENTATION = 0x0112
+
+Image.MAX_IMAGE_PIXELS = PIXELS_PER_SIDE_MAX**2
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+_OPENERS = {JPEG: JpegImagePlugin.JpegImageFile}
+_AS_JPEG = ("L", "RGB", "CMYK")
+_AS_PNG = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
+
+
+def rewrite_image(source: BinaryIO, target: BinaryIO, media_type: str) -> None:
+    """Read a JPEG or PNG and write its first picture without metadata; raises Unreadable."""
+    try:
+        picture = _OPENERS.get(media_type, PngImagePlugin.PngImageFile)(source)
+        if not all(PIXELS_PER_SIDE_MIN <= side <= PIXELS_PER_SIDE_MAX for side in picture.size):
+            raise Unreadable
+        picture.load()
+        _write(picture, target, media_type)
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, Image.DecompressionBombError):
+        raise Unreadable from None
+
+
+def _write(picture: Image.Image, target: BinaryIO, media_type: str) -> None:
+    transparency = picture.info.get("transparency")
+    turned, options = _upright(picture)
+    turned.info = {} if transparency is None else {"transparency": transparency}
+    if media_type == JPEG:
+        whole = turned if turned.mode in _AS_JPEG else turned.convert("RGB")
+        whole.info = {}
+        whole.save(target, "JPEG", quality=JPEG_QUALITY, **options)
+        return
+    whole = turned if turned.mode in _AS_PNG else turned.convert("RGB")
+    level = 6 if turned.width * turned.height <= PLAIN_PIXELS_MAX else 1
+    whole.save(target, "PNG", compress_level=level, **options)
+
+
+def _upright(picture: Image.Image) -> tuple[Image.Image, dict[str, Any]]:
+    """Turn the picture as its camera meant it; one too large to turn keeps that single note."""
+    orientation = picture.getexif().get(ORIENTATION, 1)
+    if orientation not in range(2, 9):
+        return picture, {}
+    if picture.width * picture.height > TURNED_PIXELS_MAX:
+        note = Image.Exif()
+        note[ORIENTATION] = orientation
+        return picture, {"exif": note}
+    return ImageOps.exif_transpose(picture), {}
