@@ -97,7 +97,7 @@ async def until_quiet(db: Database, *, sync_max_s: float, async_max_s: float, vi
 async def until_told(session: aiohttp.ClientSession, integrators: Sequence[Integrator]) -> None:
     """Wait until the cores have no callback left to tell; they end by themselves."""
     for integrator in integrators:
-        while (await told(session, f"{integrator.core_url}/ledger"))["tasks"]:  # noqa: ASYNC110 – another process
+        while await told(session, f"{integrator.core_url}/tasks"):  # noqa: ASYNC110 – another process
             await asyncio.sleep(0.2)
 
 

@@ -101,6 +101,7 @@ class Core:
         app.router.add_get("/settlements/{rail_reference}", self.query)
         app.router.add_post("/pix_keys", self.look_up)
         app.router.add_get("/ledger", self.tell_ledger)
+        app.router.add_get("/tasks", self.tell_tasks)  # a ledger of ten thousand is no question to ask often
         app.router.add_put("/control", self.control)
         return app
 
@@ -159,6 +160,9 @@ class Core:
         return web.json_response(
             {"entries": entries, "tasks": len(self.tasks), "blind_posts": self.blind_posts, **self.counts}
         )
+
+    async def tell_tasks(self, _: web.Request) -> web.Response:
+        return web.json_response(len(self.tasks))
 
     async def control(self, request: web.Request) -> web.Response:
         for name, value in (await request.json()).items():
