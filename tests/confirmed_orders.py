@@ -26,6 +26,22 @@ class Shop:
     campaign_id: str
     application: UUID
     participant: UUID
+    api_key: str = field(repr=False)
+    subscription_key: str = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What its application sends for itself."""
+        return {"authorization": f"Bearer {self.api_key}", "ocp_apim_subscription_key": self.subscription_key}
+
+    def speaking_for(self, participant: UUID | None = None) -> dict[str, str]:
+        """What its application sends for its participant, or another."""
+        return self.headers | {
+            "participantid": str(participant or self.participant),
+            "catalogid": "gold",
+            "customerid": self.campaign_id,
+            "impersonatoruser": "atendente-22",
+        }
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,9 @@ class Sold:
 
 async def make_shop(db: Database) -> Shop:
     """A campaign and its people, with a balance."""
-    shop = Shop(fresh_key(), f"c-{secrets.token_hex(6)}", fresh_key(), fresh_key())
+    api_key, subscription_key = "aval_live_" + secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    campaign_id = f"c-{secrets.token_hex(6)}"
+    shop = Shop(fresh_key(), campaign_id, fresh_key(), fresh_key(), api_key, subscription_key)
     keyring, document = make_keyring(), new_cpf()
     sealed = keyring.sealed(document, associated=f"approvers/{shop.participant}", nonce=secrets.token_bytes(12))
     async with db.transaction() as connection:
@@ -95,12 +113,19 @@ async def make_shop(db: Database) -> Shop:
         )
         await connection.execute(
             "insert into applications (integrator_id, application_id, name, client_secret_hash, subscription_key_hash,"
-            " scopes, created_at, updated_at) values ($1, $2, 'Loja', $3, $4, array['redemptions.read'],"
-            " clock_timestamp(), clock_timestamp())",
+            " scopes, created_at, updated_at) values ($1, $2, 'Loja', $3, $4,"
+            " array['redemptions.read', 'impersonate'], clock_timestamp(), clock_timestamp())",
             shop.key,
             shop.application,
             secrets.token_bytes(32),
-            secrets.token_bytes(32),
+            keyring.credential_hashes(subscription_key)[0],
+        )
+        await connection.execute(
+            "insert into application_keys (integrator_id, key_id, application_id, api_key_hash, created_at)"
+            " values ($1, gen_random_uuid(), $2, $3, clock_timestamp())",
+            shop.key,
+            shop.application,
+            keyring.credential_hashes(api_key)[0],
         )
         await connection.execute(
             "insert into approvers (integrator_id, approver_id, document_index, document_sealed, document_masked, name,"

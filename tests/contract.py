@@ -78,19 +78,26 @@ def _head_faults(reply: Reply, correlation_id: str | None) -> list[str]:
     return faults
 
 
-def _reader(told: ErrorEntry) -> Callable[[int, Sequence[str]], bool]:
-    """Whether a status and three texts are this entry's, whatever its placeholders were filled with."""
+def _reader(told: ErrorEntry) -> Callable[[int, Mapping[str, Any]], bool]:
+    """Whether a status and a body are this entry's, whatever its placeholders were filled with."""
+    members = [*_MEMBERS, *(name for name in ("sub_message", "sub") if getattr(told, name))]
     texts = [told.title, told.description, told.translation]
     patterns = [re.compile(".+".join(map(re.escape, _PLACEHOLDER.split(text)))) for text in texts]
 
-    def is_same(status: int, shown: Sequence[str]) -> bool:
-        matches = zip(patterns, shown, strict=True)
-        return status == told.http and all(pattern.fullmatch(text) for pattern, text in matches)
+    def is_same(status: int, body: Mapping[str, Any]) -> bool:
+        matches = zip(patterns, _texts(body), strict=True)
+        has_members = list(body) == members and body.get("sub_message") == told.sub_message
+        return status == told.http and has_members and all(pattern.fullmatch(text) for pattern, text in matches)
 
     return is_same
 
 
-_TOLD: Mapping[str, list[Callable[[int, Sequence[str]], bool]]] = defaultdict(list)
+def _texts(body: Mapping[str, Any]) -> Sequence[str]:
+    return [body["title"], body["description"], body["translation"]]
+
+
+_MEMBERS = ("title", "description", "translation", "code", "extra_fields")
+_TOLD: Mapping[str, list[Callable[[int, Mapping[str, Any]], bool]]] = defaultdict(list)
 for _name in CATALOGUE:
     for _told in {entry(_name), entry(_name, is_resend=True)}:
         _TOLD[_told.code].append(_reader(_told))
@@ -100,12 +107,11 @@ def _problem_faults(reply: Reply) -> list[str]:
     if reply.status < 400:
         return []
     told = reply.json
-    if list(told) != ["title", "description", "translation", "code", "extra_fields"]:
+    if list(told)[: len(_MEMBERS)] != [*_MEMBERS]:
         return [f"members {list(told)}"]
-    texts = told["title"], told["description"], told["translation"]
-    if any(is_same(reply.status, texts) for is_same in _TOLD.get(told["code"], ())):
+    if any(is_same(reply.status, told) for is_same in _TOLD.get(told["code"], ())):
         return []
-    return [f"{told['code']} is not catalogued with {reply.status} {texts}"]
+    return [f"{told['code']} is not catalogued with {reply.status} {list(told)} {_texts(told)}"]
 
 
 def _edge_faults(reply: Reply) -> list[str]:
