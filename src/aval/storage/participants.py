@@ -197,14 +197,6 @@ async def find_participants(
     return [_stored(row) for row in rows]
 
 
-async def find_tenant_of(connection: Connection, participant_key: UUID) -> UUID | None:
-    """Tell the campaign of a participant, which only the back office asks; None if no campaign has one of this key."""
-    tenant: UUID | None = await connection.fetchval(
-        "select integrator_id from participants where participant_id = $1", participant_key
-    )
-    return tenant
-
-
 def _stored(row: Row) -> StoredParticipant:
     is_erased = row["erased_at"] is not None
     return StoredParticipant(participant_of(row), None if is_erased else row["document_sealed"], row["profile_sealed"])

@@ -1,0 +1,12 @@
+"""All routes of redemptions, one file of each feature after the other."""
+
+from aval.http.edge import Route
+from aval.http.parts import Parts
+from aval.http.redemptions import campaigns, orders, participants, points, policies
+
+FEATURES = (campaigns, policies, participants, points, orders)
+
+
+def routes(parts: Parts) -> list[Route]:
+    """List the routes of every feature of redemptions."""
+    return [route for feature in FEATURES for route in feature.routes(parts)]
