@@ -4,9 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
+
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from aval.domain.integrator import IntegratorSettings
 from aval.domain.keyring import Key, Keyring, Purpose
@@ -42,10 +46,14 @@ numbers = count(1)
 def make_keyring() -> Keyring:
     """One key for each purpose, the same in every call and good enough for a keys file."""
     made_at = datetime(2026, 1, 1, tzinfo=UTC)
-    return Keyring(
-        Key(purpose, f"{purpose.value}-1", hashlib.sha256(f"tests {purpose.value}".encode()).digest(), made_at)
-        for purpose in Purpose
-    )
+    return Keyring(Key(purpose, f"{purpose.value}-1", _secret(purpose), made_at) for purpose in Purpose)
+
+
+@cache
+def _secret(purpose: Purpose) -> bytes:
+    if purpose is Purpose.ACCESS_TOKEN:
+        return generate_private_key(65_537, 2_048).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return hashlib.sha256(f"tests {purpose.value}".encode()).digest()
 
 
 class KeyringHolder:

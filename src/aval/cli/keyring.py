@@ -16,6 +16,7 @@ from aval.storage.roles import OWNER
 
 COLUMNS = ("purpose", "kid", "created_at", "state")
 TAKEN_OVER_AFTER = timedelta(minutes=1)  # processes look at the file every second, and a call may take a few
+NEEDED_AFTER = {Purpose.ACCESS_TOKEN: timedelta(hours=1) + 2 * TAKEN_OVER_AFTER}  # spec redemptions.md §7.1, leeway
 
 
 def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
@@ -85,10 +86,12 @@ async def _prune(deployment: Deployment) -> list[str]:
 
 
 def _kept_anyway(keyring: Keyring) -> set[tuple[Purpose, str]]:
-    """API keys are hashed without a kid, auditors ask for the public half of every evidence key, and just after a
-    rotation a process may still use the key before."""
+    """API keys are hashed without a kid, auditors ask for the public half of every evidence key, access tokens live an
+    hour, and just after a rotation a process may still use the key before."""
     kept = {(purpose, key.kid) for purpose in (Purpose.CREDENTIAL, Purpose.EVIDENCE) for key in keyring.all_of(purpose)}
     for purpose in Purpose:
-        if datetime.now(UTC) - keyring.current(purpose).created_at < TAKEN_OVER_AFTER:
-            kept |= {(purpose, key.kid) for key in keyring.all_of(purpose)[:2]}
+        keys = keyring.all_of(purpose)
+        for key, newer in zip(keys[1:], keys, strict=False):
+            if datetime.now(UTC) - newer.created_at < NEEDED_AFTER.get(purpose, TAKEN_OVER_AFTER):
+                kept.add((purpose, key.kid))
     return kept

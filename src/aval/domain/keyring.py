@@ -25,6 +25,10 @@ class Purpose(StrEnum):
     INDEX = "index"
     SEAL = "seal"
     EVIDENCE = "evidence"
+    ACCESS_TOKEN = "access_token"  # an RSA private key (PKCS #8, DER); the others are random bytes
+
+
+OPTIONAL = frozenset({Purpose.ACCESS_TOKEN})  # a file made before there was such a key goes on without it
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from aval.domain.target import target_problem
 from aval.http.metrics_view import HttpMetrics
 from aval.operations.settle_transfer import RetryPolicy
 from aval.operations.transfer_desk import TransferDesk
-from aval.ports import RailAnswer, Rails
+from aval.ports import Outbound, RailAnswer, Rails
 from aval.storage.database import Database
 
 
@@ -59,3 +59,4 @@ class Parts:
     desk: TransferDesk | None = None  # None only where no transfer call is served
     retry: RetryPolicy | None = None
     rail_callback_of: Callable[[bytes], tuple[UUID, RailAnswer]] | None = None
+    outbound: Outbound | None = None  # None only where no participant token is checked

@@ -17,10 +17,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from aval.domain.keyring import KEY_BYTES_MIN, Key, Keyring, Purpose
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from aval.domain.keyring import KEY_BYTES_MIN, OPTIONAL, Key, Keyring, Purpose
 
 DISTINCT_BYTES_MIN = 16  # of 32 random bytes fewer differ with probability below 1e-16: not a random key
 FILE_BYTES_MAX = 1_048_576
+RSA_BITS = 2_048
+RSA_EXPONENT = 65_537
 LOOK_AGAIN_SECONDS = 1.0
 ROTATABLE = frozenset(Purpose) - {Purpose.INDEX}
 
@@ -109,7 +114,8 @@ class KeysFile:
         """Drop every key that is neither the current one of its purpose nor still needed; answers what went."""
         keys = self.entries()
         keyring = Keyring(keys)
-        keep = {(key.purpose, key.kid) for key in map(keyring.current, Purpose)} | set(still_needed)
+        newest = (keyring.all_of(purpose)[:1] for purpose in Purpose)
+        keep = {(key.purpose, key.kid) for found in newest for key in found} | set(still_needed)
         gone = [key for key in keys if (key.purpose, key.kid) not in keep]
         if gone:
             self._replace([key for key in keys if key not in gone])
@@ -161,7 +167,8 @@ def key_findings(keys: list[Key]) -> list[KeysFinding]:
     present = {key.purpose for key in keys}
     secrets_seen = Counter(key.secret for key in keys)
     kids_seen = Counter((key.purpose, key.kid) for key in keys)
-    findings = [KeysFinding(KeysFault.PURPOSE_MISSING, purpose) for purpose in Purpose if purpose not in present]
+    missing = [purpose for purpose in Purpose if purpose not in present | OPTIONAL]
+    findings = [KeysFinding(KeysFault.PURPOSE_MISSING, purpose) for purpose in missing]
     for key in keys:
         name = f"{key.purpose} {key.kid}"
         checks = {
@@ -220,7 +227,13 @@ class KeyringSource:
 def _fresh_key(purpose: Purpose) -> Key:
     now = datetime.now(UTC)
     kid = f"{now:%Y%m%d}-{secrets.token_hex(4)}"
-    return Key(purpose=purpose, kid=kid, secret=secrets.token_bytes(KEY_BYTES_MIN), created_at=now)
+    secret = _fresh_private_key() if purpose is Purpose.ACCESS_TOKEN else secrets.token_bytes(KEY_BYTES_MIN)
+    return Key(purpose=purpose, kid=kid, secret=secret, created_at=now)
+
+
+def _fresh_private_key() -> bytes:
+    key = generate_private_key(RSA_EXPONENT, RSA_BITS)
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _key(entry: dict[str, Any]) -> Key:

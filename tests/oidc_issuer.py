@@ -1,0 +1,147 @@
+"""An OIDC issuer on this machine: a process that serves its keys, and the tokens it would hand out.
+
+`python -m tests.oidc_issuer DIRECTORY` serves `jwks.json` of the directory and prints its port. What lies beside it
+says how it fails: `status` (that status), `hang` (no answer). Each request adds a line to `requests`.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from joserfc import jws
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+
+AUDIENCE = "loyalty-app"
+HANG_S = 30
+Key = RSAKey | ECKey | OctKey | OKPKey
+
+
+class Issuer:
+    """`keys` are those it tells of, by kid; a token is signed by any key, also one it does not tell of."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self._directory = directory
+        self.url = url
+        self.keys: dict[str, Key] = {"rsa-1": RSAKey.generate_key(2048), "ec-1": ECKey.generate_key("P-256")}
+        self.tell()
+
+    @property
+    def oidc(self) -> dict[str, Any]:
+        """The setting `oidc` of a campaign that trusts this issuer."""
+        return {"issuer": self.url, "audience": AUDIENCE, "jwks_uri": f"{self.url}/jwks.json"}
+
+    @property
+    def requests(self) -> int:
+        """How often its keys were asked for."""
+        asked = self._directory / "requests"
+        return len(asked.read_text().splitlines()) if asked.exists() else 0
+
+    def tell(self, *more: Mapping[str, Any]) -> None:
+        """Serve the public halves of `keys`, and whatever else."""
+        told = [{**key.as_dict(private=False), "kid": kid, "use": "sig"} for kid, key in self.keys.items()]
+        self.serve(json.dumps({"keys": [*told, *more]}))
+
+    def serve(self, text: str) -> None:
+        """Serve any text in place of the keys."""
+        draft = self._directory / "jwks.json.draft"
+        draft.write_text(text)
+        draft.rename(self._directory / "jwks.json")
+
+    def rotate(self, kid: str, key: Key | None = None) -> None:
+        """Tell of one new key and of no former one."""
+        self.keys = {kid: key or ECKey.generate_key("P-256")}
+        self.tell()
+
+    def fail(self, how: str | None, text: str = "") -> None:
+        """Begin to fail, in the way of the file's name; None ends it."""
+        for name in ("status", "hang"):
+            (self._directory / name).unlink(missing_ok=True)
+        if how is not None:
+            (self._directory / how).write_text(text)
+
+    def claims(self, participant_id: object, campaign_id: str, **change: Any) -> dict[str, Any]:
+        """What a token says; a change to None takes a claim out, `__` stands for the colon of a name."""
+        now = int(time.time())
+        said = {
+            "iss": self.url,
+            "aud": AUDIENCE,
+            "sub": "person-1",
+            "iat": now,
+            "exp": now + 300,
+            "custom:participant_id": str(participant_id),
+            "custom:campaign_id": campaign_id,
+            "custom:catalog_id": "gold",
+            "custom:client_id": "loja",
+            "username": "helena",
+        }
+        said |= {name.replace("__", ":"): value for name, value in change.items()}
+        return {name: value for name, value in said.items() if value is not None}
+
+    def token(
+        self,
+        participant_id: object,
+        campaign_id: str,
+        *,
+        kid: str | None = None,
+        key: Key | None = None,
+        header: Mapping[str, Any] | None = None,
+        **change: Any,
+    ) -> str:
+        """A participant token, signed by the first key unless told otherwise."""
+        kid = kid or next(iter(self.keys))
+        key = key or self.keys[kid]
+        head = {"alg": "RS256" if isinstance(key, RSAKey) else "ES256", "kid": kid, "typ": "JWT", **(header or {})}
+        head = {name: value for name, value in head.items() if value is not None}
+        payload = json.dumps(self.claims(participant_id, campaign_id, **change))
+        return jws.serialize_compact(head, payload, key, algorithms=[head["alg"]])
+
+
+@asynccontextmanager
+async def issuing(directory: Path) -> AsyncIterator[Issuer]:
+    """Run the process on a free port of the loopback."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.oidc_issuer", str(directory), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        port = int(await process.stdout.readline())
+        yield Issuer(directory, f"http://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def serve(directory: Path) -> None:
+    """Serve until the process is ended."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with (directory / "requests").open("a") as asked:
+                asked.write(f"{self.path}\n")
+            if (directory / "hang").exists():
+                time.sleep(HANG_S)
+            status = directory / "status"
+            body = (directory / "jwks.json").read_bytes()
+            self.send_response(int(status.read_text()) if status.exists() else 200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))
