@@ -33,6 +33,7 @@ create table identity_documents (
 ) with (fillfactor = 70);
 create unique index identity_documents_in_progress on identity_documents (participant_id, document_type, integrator_id)
     where status in ('draft', 'pending', 'resubmission_requested');
+create index identity_documents_by_id on identity_documents (document_id); -- reviewers name no campaign
 create index identity_documents_by_participant on identity_documents (participant_id, created_at);
 create index identity_documents_in_review on identity_documents (submitted_at) where status = 'pending';
 create index identity_documents_untouched on identity_documents (updated_at) where status = 'draft';

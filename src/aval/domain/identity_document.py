@@ -125,6 +125,7 @@ class IdentityDocument(msgspec.Struct, frozen=True):
     decided_by: str | None
     decided_at: datetime | None
     submitted_at: datetime | None
+    purged_at: datetime | None
     event_sequence: int
     created_at: datetime
     updated_at: datetime

@@ -26,9 +26,11 @@ class Purpose(StrEnum):
     SEAL = "seal"
     EVIDENCE = "evidence"
     ACCESS_TOKEN = "access_token"  # an RSA private key (PKCS #8, DER); the others are random bytes
+    DOCUMENT = "document"
 
 
-OPTIONAL = frozenset({Purpose.ACCESS_TOKEN})  # a file made before there was such a key goes on without it
+# A file made before there was such a key goes on without it.
+OPTIONAL = frozenset({Purpose.ACCESS_TOKEN, Purpose.DOCUMENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +86,34 @@ class Keyring:
 
         `associated` names the place (table, column, row), so that a value cannot be moved to another row.
         """
-        assert len(nonce) == SEAL_NONCE_BYTES
-        key = self.current(Purpose.SEAL)
-        kid = key.kid.encode()
-        ciphertext = AESGCM(key.secret[:32]).encrypt(nonce, plaintext.encode(), associated.encode())
-        return bytes([len(kid)]) + kid + nonce + ciphertext
+        return _sealed(self.current(Purpose.SEAL), plaintext.encode(), associated, nonce)
 
     def opened(self, sealed: bytes, *, associated: str) -> str:
         """Decrypt what `sealed` made for the same place; raises KeyMissing for an unknown key or a moved value."""
+        return self._opened(Purpose.SEAL, sealed, associated).decode()
+
+    def sealed_key(self, data_key: bytes, *, associated: str, nonce: bytes) -> bytes:
+        """Encrypt the key of one stored file under the current document key, in the form of `sealed`."""
+        return _sealed(self.current(Purpose.DOCUMENT), data_key, associated, nonce)
+
+    def opened_key(self, sealed: bytes, *, associated: str) -> bytes:
+        """Decrypt what `sealed_key` made for the same file; raises KeyMissing as `opened` does."""
+        return self._opened(Purpose.DOCUMENT, sealed, associated)
+
+    def _opened(self, purpose: Purpose, sealed: bytes, associated: str) -> bytes:
         kid_end = 1 + sealed[0]
         nonce_end = kid_end + SEAL_NONCE_BYTES
-        key = self.find(Purpose.SEAL, sealed[1:kid_end].decode())
+        key = self.find(purpose, sealed[1:kid_end].decode())
         try:
-            plaintext = AESGCM(key.secret[:32]).decrypt(
-                sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode()
-            )
+            return AESGCM(key.secret[:32]).decrypt(sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode())
         except InvalidTag:
-            raise KeyMissing(Purpose.SEAL, key.kid) from None
-        return plaintext.decode()
+            raise KeyMissing(purpose, key.kid) from None
+
+
+def _sealed(key: Key, plaintext: bytes, associated: str, nonce: bytes) -> bytes:
+    assert len(nonce) == SEAL_NONCE_BYTES
+    kid = key.kid.encode()
+    return bytes([len(kid)]) + kid + nonce + AESGCM(key.secret[:32]).encrypt(nonce, plaintext, associated.encode())
 
 
 def _keyed_hash(key: Key, text: str) -> bytes:

@@ -17,7 +17,12 @@ async def kids_in_use(connection: Connection) -> set[tuple[Purpose, str]]:
     """Purpose and kid of every key that a pending challenge or a sealed value needs; reads as the tables' owner."""
     tokens = await connection.fetch("select distinct kid from challenges where status = 'pending_2fa_approval'")
     sealed = await connection.fetch(" union ".join(_kids_of(table, column) for table, column in SEALED), timeout=60)
-    return {(Purpose.TOKEN, row["kid"]) for row in tokens} | {(Purpose.SEAL, row["kid"]) for row in sealed}
+    files = await connection.fetch(_kids_of("document_files", "key_sealed"), timeout=60)
+    return {
+        *((Purpose.TOKEN, row["kid"]) for row in tokens),
+        *((Purpose.SEAL, row["kid"]) for row in sealed),
+        *((Purpose.DOCUMENT, row["kid"]) for row in files),
+    }
 
 
 def _kids_of(table: str, column: str) -> str:
