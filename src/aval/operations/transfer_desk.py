@@ -84,6 +84,11 @@ class TransferDesk:
         )
         self._batch_requests = asyncio.Semaphore(settings.batches_max)
 
+    @property
+    def rules(self) -> Rules:
+        """What the deployment sets for every operation."""
+        return self._rules
+
     async def request(self, request: TransferRequest) -> Requested:
         """Request a transfer; raises Refusal, PrincipalStale."""
         return await self._requests.submit(request)

@@ -2,9 +2,9 @@
 
 from aval.http.edge import Route
 from aval.http.parts import Parts
-from aval.http.redemptions import campaigns, orders, participants, points, policies
+from aval.http.redemptions import campaigns, orders, participants, phones, points, policies
 
-FEATURES = (campaigns, policies, participants, points, orders)
+FEATURES = (campaigns, policies, participants, points, phones, orders)
 
 
 def routes(parts: Parts) -> list[Route]:
