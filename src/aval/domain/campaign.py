@@ -64,6 +64,12 @@ class TwoFactorPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The least time between two tokens of an operation."""
         return timedelta(seconds=self.resend_interval_seconds)
 
+    @property
+    def authorization_ttl(self) -> timedelta | None:
+        """How long an external authorization lasts; None is for ever."""
+        minutes = self.authorization_ttl_minutes
+        return None if minutes is None else timedelta(minutes=minutes)
+
     def applies(self, kind: PurchaseKind, debited_points: int) -> bool:
         """Whether a purchase needs a second factor (redemptions.md §2.3)."""
         return self.enabled and kind in self.applies_to and debited_points >= self.min_points and debited_points > 0

@@ -1,6 +1,6 @@
 """Purchases that exist: locked, moved set-wise with their orders and audit, found, listed, swept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -205,7 +205,7 @@ async def find_pending(
     return [row["purchase_id"] for row in rows]
 
 
-async def find_foreign(connection: Connection, keys: Sequence[PurchaseId]) -> Mapping[PurchaseId, UUID]:
+async def find_owners(connection: Connection, keys: Sequence[PurchaseId]) -> Mapping[PurchaseId, UUID]:
     """Whose these purchases are; one that does not exist is left out."""
     rows = await connection.fetch(
         "select p.integrator_id, p.purchase_id, p.participant_id"
@@ -214,6 +214,22 @@ async def find_foreign(connection: Connection, keys: Sequence[PurchaseId]) -> Ma
         *columns(keys),
     )
     return {(row["integrator_id"], row["purchase_id"]): row["participant_id"] for row in rows}
+
+
+async def read_authorization_ttls(
+    connection: Connection, versions: Collection[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], timedelta | None]:
+    """How long authorizations last by versions of policies; None is for ever."""
+    rows = await connection.fetch(
+        "select y.integrator_id, y.version, (y.policy ->> 'authorization_ttl_minutes')::integer as minutes"
+        " from unnest($1::uuid[], $2::integer[]) as r (integrator_id, version)"
+        " join two_factor_policies y on y.integrator_id = r.integrator_id and y.version = r.version",
+        *columns(versions),
+    )
+    return {
+        (row["integrator_id"], row["version"]): None if row["minutes"] is None else timedelta(minutes=row["minutes"])
+        for row in rows
+    }
 
 
 async def read_overdue_authorizations(connection: Connection, *, most: int) -> list[PurchaseId]:

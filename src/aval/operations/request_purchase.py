@@ -1,0 +1,286 @@
+"""Accept requests for purchases: check them in the documented order, store them, reserve points, promise the token.
+
+Many calls share one transaction; what is counted of a participant is counted under their row's lock (docs/adr/0037).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+
+from aval.domain.budget import NO_HISTORY, BudgetFigures, BudgetStop, is_digits_budget_spent, operation_stop
+from aval.domain.challenge import Challenge
+from aval.domain.errors import Refusal
+from aval.domain.keyring import Keyring, Purpose
+from aval.domain.onboarding import OnboardingFacts, onboarding_of
+from aval.domain.purchase import FIRST_ENTRIES, Purchase, details_digest, details_of
+from aval.domain.purchase_request import (
+    PurchaseFacts,
+    PurchaseRequest,
+    is_purchase_twin,
+    new_purchase,
+    refuse_purchase,
+)
+from aval.domain.redemption_call import token_stop
+from aval.domain.redemption_challenge import first_redemption_challenge
+from aval.domain.redemption_view import DELIVERIES, QUEUED
+from aval.domain.token import Alphabet
+from aval.operations.change_purchases import entries_of, purchase_events
+from aval.operations.coalesce import ALONE, Postponed
+from aval.operations.fresh import fresh_key, new_authorization_code
+from aval.storage.comparisons import read_guess_histories
+from aval.storage.database import Connection, Database
+from aval.storage.message_counts import read_message_histories
+from aval.storage.onboarding import read_onboarding
+from aval.storage.points import post_entries
+from aval.storage.purchase_requests import (
+    Guarded,
+    ParticipantId,
+    Past,
+    PurchaseDraft,
+    PurchaseQuestion,
+    guard_redeemers,
+    insert_purchases,
+    lock_numbers_in_use,
+    read_past,
+)
+from aval.storage.purchases import find_purchase
+from aval.storage.redemption_calls import NumberState, read_numbers
+from aval.storage.webhook_events import append_events
+
+TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseRules:
+    """What the deployment sets for every purchase: budgets, and whom it sells nothing (indexes of number and CPF)."""
+
+    figures: BudgetFigures = BudgetFigures()
+    blocked: frozenset[bytes] = frozenset()
+
+
+class RequestedPurchase(msgspec.Struct, frozen=True):
+    """A purchase as it is now: a new one, or the one an earlier same request made."""
+
+    purchase: Purchase
+    challenge: Challenge | None
+    delivery: str = QUEUED
+    is_replay: bool = False
+
+
+Requested = RequestedPurchase | Exception | Postponed
+_Judged = PurchaseDraft | UUID | Refusal | Postponed  # to be stored, the key of a twin, why it is refused, or not yet
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was read for a batch under its guards."""
+
+    guarded: Mapping[ParticipantId, Guarded]
+    past: Sequence[Past]
+    onboarding: Mapping[ParticipantId, OnboardingFacts]
+    stops: Mapping[ParticipantId, BudgetStop | None]
+    is_digits_spent: Mapping[ParticipantId, bool]
+    numbers: Mapping[ParticipantId, NumberState]
+
+
+async def request_purchases(
+    db: Database,
+    *,
+    requests: Sequence[PurchaseRequest],
+    keyring: Keyring,
+    rules: PurchaseRules,
+    may_wait: bool = True,
+) -> list[Requested]:
+    """Judge and store requests of different participants in one transaction; one result each, after the commit.
+
+    For each what was made, a Refusal, or ALONE if it is to be judged again; with `may_wait` no result is ALONE. Raises
+    LockNotWon.
+    """
+    answers: list[Requested] = []
+    for _ in range(TRIES_MAX):
+        async with db.transaction() as connection:
+            known = await _known(connection, requests, rules.figures, may_wait=may_wait)
+            judged = _judge(requests, known, keyring.current(Purpose.TOKEN).kid, rules, may_wait=may_wait)
+            answers = await _stored(connection, requests, judged)
+        if not may_wait or ALONE not in answers:
+            break
+    return answers
+
+
+async def _known(
+    connection: Connection, requests: Sequence[PurchaseRequest], figures: BudgetFigures, *, may_wait: bool
+) -> _Known:
+    counted = [request.participant for request in requests if request.has_budgets]
+    guarded = await guard_redeemers(
+        connection,
+        [request.participant for request in requests],
+        has_messages=bool(counted),
+        may_wait=may_wait,
+    )
+    counted = [participant for participant in counted if participant in guarded]
+    await lock_numbers_in_use(connection, counted)
+    past = await read_past(connection, [PurchaseQuestion(*r.participant, r.path, r.idempotency_key) for r in requests])
+    asked = [r.participant for r in requests if r.is_two_factor and r.participant in guarded]
+    onboarding = await read_onboarding(connection, asked)
+    stops, is_digits_spent = await _budgets(connection, requests, counted, past, figures)
+    numbers = await _numbers(connection, counted, onboarding)
+    return _Known(guarded, past, onboarding, stops, is_digits_spent, numbers)
+
+
+async def _budgets(
+    connection: Connection,
+    requests: Sequence[PurchaseRequest],
+    counted: Sequence[ParticipantId],
+    past: Sequence[Past],
+    figures: BudgetFigures,
+) -> tuple[dict[ParticipantId, BudgetStop | None], dict[ParticipantId, bool]]:
+    """The budget that forbids each participant another token, and whether theirs of digits is spent."""
+    if not counted:
+        return {}, {}
+    histories = await read_guess_histories(connection, counted)
+    _, sent = await read_message_histories(connection, counted, most=figures.approver_messages_24h_max)
+    stops: dict[ParticipantId, BudgetStop | None] = {}
+    is_digits_spent: dict[ParticipantId, bool] = {}
+    for request, known in zip(requests, past, strict=True):
+        participant = request.participant
+        history = histories.get(participant, NO_HISTORY)
+        if participant in sent:
+            alphabet = Alphabet(request.caller.tenant.policy.token_alphabet)
+            stop = token_stop(history, figures, alphabet, known.now)
+            stops[participant] = stop or operation_stop(sent[participant], figures, known.now, has_message=True)
+            is_digits_spent[participant] = is_digits_budget_spent(history, figures, known.now)
+    return stops, is_digits_spent
+
+
+async def _numbers(
+    connection: Connection, counted: Sequence[ParticipantId], onboarding: Mapping[ParticipantId, OnboardingFacts]
+) -> dict[ParticipantId, NumberState]:
+    phones = {
+        participant: (participant[0], found.device.key)
+        for participant in counted
+        if (found := onboarding[participant]).device is not None
+    }
+    states = await read_numbers(connection, phones.values())
+    return {participant: states[phone] for participant, phone in phones.items()}
+
+
+def _judge(
+    requests: Sequence[PurchaseRequest], known: _Known, kid: str, rules: PurchaseRules, *, may_wait: bool
+) -> list[_Judged]:
+    judged: list[_Judged] = []
+    numbers: set[bytes] = set()  # to which a neighbour's message may be promised
+    for request, past in zip(requests, known.past, strict=True):
+        guarded = known.guarded.get(request.participant)
+        if guarded is None:
+            judged.append(Refusal("rdm.participant_not_found") if may_wait else ALONE)
+        elif request.has_budgets and past.number_index in numbers:
+            judged.append(ALONE)
+        else:
+            facts = _facts(request, guarded, past, known, rules)
+            judged.append(_judged(request, facts, kid))
+            if request.has_budgets and past.number_index is not None:
+                numbers.add(past.number_index)
+    return judged
+
+
+def _facts(
+    request: PurchaseRequest, guarded: Guarded, past: Past, known: _Known, rules: PurchaseRules
+) -> PurchaseFacts:
+    participant = request.participant
+    found = known.onboarding.get(participant)
+    number = known.numbers.get(participant)
+    return PurchaseFacts(
+        now=past.now,
+        participant_status=guarded.status,
+        participant_name=guarded.name,
+        profile_sealed=guarded.profile_sealed,
+        catalog_id=guarded.catalog_id,
+        available=guarded.available,
+        twin_key=past.twin_key,
+        twin_fingerprint=past.twin_fingerprint,
+        orders_today=past.orders_today,
+        points_today=past.points_today,
+        pending=past.pending,
+        is_blocked=guarded.document_index in rules.blocked or past.number_index in rules.blocked,
+        onboarding=None if found is None else onboarding_of(request.caller.tenant.policy, found),
+        device=None if found is None else found.device,
+        number_sent=() if number is None else number.sent,
+        budget_stop=known.stops.get(participant),
+        is_digits_budget_spent=known.is_digits_spent.get(participant, False),
+    )
+
+
+def _judged(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> PurchaseDraft | UUID | Refusal:
+    """The draft of a purchase, the key of its twin, or why it is refused."""
+    try:
+        if is_purchase_twin(request, facts):
+            assert facts.twin_key is not None
+            return facts.twin_key
+        refuse_purchase(request, facts)
+    except Refusal as refusal:
+        return refusal
+    purchase = new_purchase(request, facts, new_authorization_code())
+    told = {"points": purchase.debited_points, "kind": purchase.kind, "policy_version": purchase.policy_version}
+    draft = PurchaseDraft(purchase, fresh_key(), request.caller.actor, told)
+    return _with_challenge(draft, request, facts, kid) if request.is_two_factor else draft
+
+
+def _with_challenge(draft: PurchaseDraft, request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> PurchaseDraft:
+    campaign, device = request.caller.tenant, facts.device
+    assert device is not None
+    details = details_of(draft.purchase, campaign.vendors)
+    challenge = first_redemption_challenge(
+        campaign.policy,
+        device_key=device.key,
+        masked_number=device.masked_number,
+        kid=kid,
+        now=facts.now,
+        is_digits_budget_spent=facts.is_digits_budget_spent,
+    )
+    return PurchaseDraft(
+        draft.purchase,
+        draft.audit_key,
+        draft.actor,
+        draft.audit_details,
+        challenge,
+        details,
+        details_digest(details),
+        request.nonce,
+        fresh_key(),
+    )
+
+
+async def _stored(
+    connection: Connection, requests: Sequence[PurchaseRequest], judged: Sequence[_Judged]
+) -> list[Requested]:
+    drafts = [draft for draft in judged if isinstance(draft, PurchaseDraft)]
+    made = await insert_purchases(connection, drafts) if drafts else frozenset()
+    stored = [draft.purchase for draft in drafts if draft.purchase.key in made]
+    entries = [
+        entry
+        for purchase in stored
+        for entry in entries_of(
+            purchase, FIRST_ENTRIES[purchase.status], purchase.created_at, purchase.origin_correlation_id
+        )
+    ]
+    posted = await post_entries(connection, entries)
+    assert len(posted) == len({(entry.integrator_key, entry.participant_key) for entry in entries})
+    await append_events(connection, purchase_events((told, told.origin_correlation_id) for told in stored))
+    answers: list[Requested] = []
+    for request, result in zip(requests, judged, strict=True):
+        if isinstance(result, UUID):
+            answers.append(await _twin(connection, request, result))
+        elif isinstance(result, PurchaseDraft):
+            is_made = result.purchase.key in made
+            answers.append(RequestedPurchase(result.purchase, result.challenge) if is_made else ALONE)
+        else:
+            answers.append(result)
+    return answers
+
+
+async def _twin(connection: Connection, request: PurchaseRequest, key: UUID) -> RequestedPurchase:
+    found = await find_purchase(connection, key, request.caller.tenant.key)
+    assert found is not None
+    return RequestedPurchase(found.purchase, found.challenge, DELIVERIES[found.delivery], is_replay=True)
