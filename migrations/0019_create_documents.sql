@@ -31,8 +31,9 @@ create table identity_documents (
     check (expires_on is null or status in ('approved', 'expired', 'resubmission_requested', 'pending')),
     check (status <> 'expired' or expires_on is not null)
 ) with (fillfactor = 70);
+-- A reset of the device asks for every approved document again, be there several of a type.
 create unique index identity_documents_in_progress on identity_documents (participant_id, document_type, integrator_id)
-    where status in ('draft', 'pending', 'resubmission_requested');
+    where status in ('draft', 'pending') or (status = 'resubmission_requested' and decision is not null);
 create index identity_documents_by_id on identity_documents (document_id); -- reviewers name no campaign
 create index identity_documents_by_participant on identity_documents (participant_id, created_at);
 create index identity_documents_in_review on identity_documents (submitted_at) where status = 'pending';

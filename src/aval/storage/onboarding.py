@@ -37,6 +37,17 @@ async def read_onboarding(
     return {(row["integrator_id"], row["participant_id"]): _facts(row) for row in rows}
 
 
+async def mark_onboarded(connection: Connection, participant: ParticipantId, *, is_onboarded: bool) -> int | None:
+    """Remember whether a participant's onboarding is complete; the number of the event if that is news, else None."""
+    sequence: int | None = await connection.fetchval(
+        "update participants set is_onboarded = $3, event_sequence = event_sequence + $3::integer"
+        " where integrator_id = $1 and participant_id = $2 and is_onboarded <> $3 returning event_sequence",
+        *participant,
+        is_onboarded,
+    )
+    return sequence
+
+
 def _facts(row: Row) -> OnboardingFacts:
     device = None
     if row["device_id"] is not None:
