@@ -77,7 +77,6 @@ class Issuer:
             "custom:participant_id": str(participant_id),
             "custom:campaign_id": campaign_id,
             "custom:catalog_id": "gold",
-            "custom:client_id": "loja",
             "username": "helena",
         }
         said |= {name.replace("__", ":"): value for name, value in change.items()}

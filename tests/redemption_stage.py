@@ -160,7 +160,12 @@ class RedemptionStage:
 
     def as_participant(self, application: NewApplication, campaign: Campaign, person: Person, **token: Any) -> Headers:
         """Headers of a participant; `token` changes what the issuer says (`Issuer.token`)."""
-        signed = self.issuer.token(person.key, campaign.campaign_id, **token)
+        said = {
+            "custom__client_id": campaign.client_id,
+            "custom__catalog_id": person.participant.catalog_id,
+            "username": person.participant.username,
+        }
+        signed = self.issuer.token(person.key, campaign.campaign_id, **said | token)
         return {"authorization": f"Bearer {signed}", "ocp-apim-subscription-key": application.subscription_key}
 
     async def call(

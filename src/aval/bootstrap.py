@@ -37,7 +37,8 @@ from aval.http.administration import Administration
 from aval.http.app import build_app, build_ops_app
 from aval.http.edge import Answer, Call, Handler, Route
 from aval.http.metrics_view import HttpMetrics
-from aval.http.parts import HttpSettings, Parts
+from aval.http.parts import HttpSettings, JwksPolicy, Parts
+from aval.http.redemptions import features as redemptions
 from aval.http.server import Listener, ServerSettings, serve
 from aval.operations.deliver_message import BreakerPolicy, ChannelOf
 from aval.operations.deliver_webhook import WebhookPolicy
@@ -162,13 +163,21 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
             integrator_calls_max=settings.http.integrator_calls_max,
             operation_waiting_max=settings.http.operation_waiting_max,
             has_access_log=settings.deployment.log_level in ("debug", "info"),
+            public_url=settings.http.public_url.rstrip("/"),
+            jwks=_jwks_policy(settings),
         ),
         metrics=HttpMetrics(),
         check_target=partial(_target_problem, settings),
         desk=TransferDesk(desk_db, foundation.keyring, rules_of(settings), _desk_settings(settings)),
         retry=_retry_policy(settings),
         rail_callback_of=callback_of,
+        outbound=foundation.outbound,
     )
+
+
+def _jwks_policy(settings: Settings) -> JwksPolicy:
+    http = settings.http
+    return JwksPolicy(http.jwks_timeout, http.jwks_refresh, http.jwks_retry, http.jwks_keep)
 
 
 async def _target_problem(settings: Settings, url: str) -> str | None:
@@ -178,7 +187,7 @@ async def _target_problem(settings: Settings, url: str) -> str | None:
 def features_of(parts: Parts) -> list[list[Route]]:
     """The routes of every feature file."""
     features = (pix, ted, batches, devices, device_sessions, approvals, admin, webhooks, notifications, sandbox, rail)
-    return [feature.routes(parts) for feature in features]
+    return [feature.routes(parts) for feature in (*features, redemptions)]
 
 
 def page_routes() -> list[Route]:

@@ -24,6 +24,16 @@ class KeyringSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class JwksPolicy:
+    """How often an issuer is asked, and how long it is trusted without an answer."""
+
+    timeout: timedelta = timedelta(seconds=2)
+    refresh: timedelta = timedelta(hours=1)  # after this the keys are asked for again
+    retry: timedelta = timedelta(seconds=10)  # the least time between two questions, whatever tokens come
+    keep: timedelta = timedelta(hours=24)  # how long the last keys are good while the issuer is away
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
     """What the edge needs to know of the deployment."""
 
@@ -35,6 +45,8 @@ class HttpSettings:
     operation_waiting_max: int = 4
     principals_cached_max: int = 10_000
     has_access_log: bool = True
+    public_url: str = "http://127.0.0.1:8321"  # how clients reach the API; the issuer of access tokens
+    jwks: JwksPolicy = JwksPolicy()
 
 
 # What is wrong with the address of a webhook or a rail, as a keyword; None if Aval may call it.

@@ -112,6 +112,13 @@ class HttpSettings:
         unit="port",
         shown="`8322`; in development AVAL_PORT",
     )
+    public_url: str = kinds.url(
+        "AVAL_PUBLIC_URL",
+        "https http",
+        "Address under which clients reach the API, without a slash at the end: the issuer of its access tokens.",
+        default=lambda known: f"http://{known['AVAL_HOST']}:{known['AVAL_PORT']}",
+        shown="AVAL_HOST and AVAL_PORT over http",
+    )
     processes: int = kinds.count("AVAL_API_PROCESSES", "1", "API processes of one `aval serve`.", high=128)
     trusted_proxies: tuple[Network, ...] = kinds.list_of(
         "AVAL_TRUSTED_PROXIES",
@@ -137,6 +144,18 @@ class HttpSettings:
         "AVAL_COALESCE_ROWS_MAX", "64", "Waiting calls that share one commit.", high=1000
     )
     coalesce_lanes: int = kinds.count("AVAL_COALESCE_LANES", "2", "Shared commits under way at once.", high=16)
+    jwks_timeout: timedelta = kinds.seconds(
+        "AVAL_JWKS_TIMEOUT", "2", "Longest wait for the keys of an issuer of participant tokens.", high=30
+    )
+    jwks_refresh: timedelta = kinds.seconds(
+        "AVAL_JWKS_REFRESH", "3600", "Age at which an issuer is asked for its keys again.", low=1, high=86_400
+    )
+    jwks_retry: timedelta = kinds.seconds(
+        "AVAL_JWKS_RETRY", "10", "Least time between two questions for keys of one issuer.", low=1, high=3600
+    )
+    jwks_keep: timedelta = kinds.seconds(
+        "AVAL_JWKS_KEEP", "86400", "How long the last keys of an issuer are good while it is away.", low=1, high=604_800
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from aval.domain.campaign import Campaign, OidcSettings
@@ -10,7 +11,7 @@ from aval.storage.database import Connection, Row
 
 # One row for each subscription key that is good; everything else is asked within the campaign it belongs to.
 _IDENTIFY = f"""
-    select s.call, a.application_id, a.scopes, a.calls_per_minute, {CAMPAIGN_COLUMNS}, k.oidc,
+    select clock_timestamp() as now, s.call, a.application_id, a.scopes, a.calls_per_minute, {CAMPAIGN_COLUMNS}, k.oidc,
            exists (select from unnest($3::int[], $4::bytea[]) g(call, hash)
                      join application_keys q on q.api_key_hash = g.hash
                     where g.call = s.call and q.integrator_id = a.integrator_id
@@ -55,6 +56,7 @@ class Identified:
     oidc: OidcSettings | None
     is_key_good: bool  # the API key is one of this application, and not revoked
     participants: Mapping[UUID, KnownParticipant]
+    now: datetime  # by which tokens are judged
 
 
 async def identify(connection: Connection, calls: Sequence[Presented]) -> list[Identified | None]:
@@ -70,7 +72,7 @@ async def identify(connection: Connection, calls: Sequence[Presented]) -> list[I
 
 
 async def find_tenant_of(connection: Connection, participant_key: UUID) -> UUID | None:
-    """The tenant a participant belongs to, for the back office, which is bound to none."""
+    """Find the campaign's tenant key of a participant, for the back office, which is bound to none."""
     tenant: UUID | None = await connection.fetchval(
         "select integrator_id from participants where participant_id = $1", participant_key
     )
@@ -92,5 +94,6 @@ def _identified(row: Row) -> Identified:
         campaign=campaign_of(row),
         oidc=oidc_of(row["oidc"]),
         is_key_good=row["is_key_good"],
+        now=row["now"],
         participants={key: KnownParticipant(key, *told) for key, told in known.items()},
     )

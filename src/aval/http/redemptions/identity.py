@@ -3,15 +3,24 @@
 import re
 import time
 from collections.abc import Sequence
-from uuid import UUID
+from dataclasses import replace
 
 from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind
 from aval.domain.errors import BAD_CREDENTIALS, Refusal
+from aval.domain.jwt import BadJwt, UnverifiedJwt, parse_jwt
 from aval.http.edge import Access, Call, Route
 from aval.http.parts import Parts
 from aval.http.rates import MinuteRates
 from aval.http.redemptions.access import check_access, is_for_application
-from aval.http.redemptions.impersonation import impersonated, is_impersonating, meant_participants
+from aval.http.redemptions.access_tokens import check_access_times, is_access_token, read_access_token, verify_jwt
+from aval.http.redemptions.impersonation import (
+    impersonated,
+    is_impersonating,
+    meant_participants,
+    refuse_headers_of_participant,
+)
+from aval.http.redemptions.jwks import IssuerKeys
+from aval.http.redemptions.participant_tokens import participant_meant, participants_named
 from aval.operations.coalesce import Coalescer, Postponed
 from aval.storage.credentials import find_admin_by_hashes
 from aval.storage.redeemers import Identified, Presented, identify
@@ -36,6 +45,8 @@ class Redeemers:
     def __init__(self, parts: Parts) -> None:
         self._db = parts.db
         self._keyring = parts.keyring
+        self._issuer = parts.settings.public_url
+        self._issuer_keys = IssuerKeys(parts.outbound, parts.settings.jwks)
         self._rates = MinuteRates()
         self._look_up: Coalescer[Presented, Identified | None] = Coalescer(
             self._identified, key_of=id, batch_max=LOOK_UPS_MAX, lanes=LOOK_UP_LANES
@@ -55,6 +66,10 @@ class Redeemers:
         check_access(caller, access)
         if caller.kind is CallerKind.IMPERSONATOR:
             caller = impersonated(caller, call, found, access)
+        elif caller.kind is CallerKind.PARTICIPANT:
+            refuse_headers_of_participant(call)
+            if caller.participant_key not in found.participants:
+                raise Refusal("rdm.participant_not_found")
         call.caller_of_redemption = caller
 
     async def _operator(self, bearer: str) -> Caller:
@@ -65,16 +80,65 @@ class Redeemers:
         return Caller(CallerKind.OPERATOR, f"admin:{admin.name}", admin.scopes & frozenset(BACK_OFFICE_SCOPES))
 
     async def _application(self, call: Call, bearer: str, access: Access) -> tuple[Identified, Caller]:
+        """The application, for itself or for a participant, or the participant who calls through it."""
         subscription = self._hashes(_subscription_key_of(call))
-        if not _API_KEY.fullmatch(bearer):
+        if _API_KEY.fullmatch(bearer):
+            return await self._by_key(call, Presented(subscription, self._hashes(bearer)), access)
+        try:
+            jwt = parse_jwt(bearer)
+            if is_access_token(jwt, self._keyring.current()):
+                return await self._by_access_token(call, Presented(subscription), access, jwt)
+            return await self._by_participant(Presented(subscription), jwt)
+        except BadJwt:
+            raise nobody() from None
+
+    async def _by_key(self, call: Call, presented: Presented, access: Access) -> tuple[Identified, Caller]:
+        found = await self._for_participant(call, presented, access)
+        if not found.is_key_good:
             raise nobody()
-        is_impersonator = is_impersonating(call) and not is_for_application(access)
-        participants = meant_participants(call) if is_impersonator else ()
-        found = await self._look_up.submit(Presented(subscription, self._hashes(bearer), participants))
-        if found is None or not found.is_key_good:
+        return found, _application(call, found, found.scopes, access)
+
+    async def _by_access_token(
+        self, call: Call, presented: Presented, access: Access, jwt: UnverifiedJwt
+    ) -> tuple[Identified, Caller]:
+        grant = read_access_token(jwt, self._keyring.current())
+        found = await self._for_participant(call, presented, access)
+        if found.application_key != grant.application_key:
             raise nobody()
-        kind = CallerKind.IMPERSONATOR if is_impersonator else CallerKind.APPLICATION
-        return found, caller_of(found, kind, f"application:{found.application_key}")
+        check_access_times(grant, issuer=self._issuer, now=found.now)
+        return found, _application(call, found, found.scopes & grant.scopes, access)
+
+    async def _for_participant(self, call: Call, presented: Presented, access: Access) -> Identified:
+        """Look up an application, and the participant it may act for."""
+        if _is_impersonator(call, access):
+            presented = replace(presented, participants=meant_participants(call))
+        return await self._found(presented)
+
+    async def _by_participant(self, presented: Presented, jwt: UnverifiedJwt) -> tuple[Identified, Caller]:
+        """A participant whose token is good, and who may not exist; no connection is held while keys are fetched."""
+        found = await self._found(replace(presented, participants=participants_named(jwt)))
+        if found.oidc is None:
+            raise nobody()
+        key = await self._issuer_keys.find(found.oidc.jwks_uri, jwt.kid, jwt.algorithm)
+        if key is None:
+            raise nobody()
+        verify_jwt(jwt, key)
+        participant_key = participant_meant(jwt, found)
+        caller = Caller(
+            CallerKind.PARTICIPANT,
+            f"participant:{participant_key}",
+            found.scopes,
+            campaign=found.campaign,
+            application_key=found.application_key,
+            participant_key=participant_key,
+        )
+        return found, caller
+
+    async def _found(self, presented: Presented) -> Identified:
+        found = await self._look_up.submit(presented)
+        if found is None:
+            raise nobody()
+        return found
 
     async def _identified(
         self, calls: Sequence[Presented], _may_wait: bool
@@ -86,15 +150,17 @@ class Redeemers:
         return self._keyring.current().credential_hashes(credential)
 
 
-def caller_of(found: Identified, kind: CallerKind, actor: str, *, participant_key: UUID | None = None) -> Caller:
-    """Make the caller from what was looked up."""
+def _is_impersonator(call: Call, access: Access) -> bool:
+    return is_impersonating(call) and not is_for_application(access)
+
+
+def _application(call: Call, found: Identified, scopes: frozenset[str], access: Access) -> Caller:
     return Caller(
-        kind,
-        actor,
-        found.scopes,
+        CallerKind.IMPERSONATOR if _is_impersonator(call, access) else CallerKind.APPLICATION,
+        f"application:{found.application_key}",
+        scopes,
         campaign=found.campaign,
         application_key=found.application_key,
-        participant_key=participant_key,
     )
 
 
