@@ -7,6 +7,11 @@ from uuid import UUID
 from aval.storage.database import Connection
 
 _COLUMNS = "approver_id as key, document_masked, name, active, created_at"
+# A participant of a campaign approves too, and is administered as what they are (docs/adr/0034).
+_IS_NO_PARTICIPANT = (
+    "not exists (select from participants p"
+    " where p.integrator_id = approvers.integrator_id and p.participant_id = approvers.approver_id)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,8 @@ async def update_approver(
 async def lock_approver(connection: Connection, integrator_key: UUID, approver_key: UUID) -> Approver | None:
     """Lock an approver, and with it the set of contacts; None if the integrator has none of this key."""
     row = await connection.fetchrow(
-        f"select {_COLUMNS} from approvers where integrator_id = $1 and approver_id = $2 for no key update",  # noqa: S608
+        f"select {_COLUMNS} from approvers where integrator_id = $1 and approver_id = $2"  # noqa: S608
+        f" and {_IS_NO_PARTICIPANT} for no key update",
         integrator_key,
         approver_key,
     )
@@ -81,7 +87,8 @@ async def lock_approver(connection: Connection, integrator_key: UUID, approver_k
 async def find_approver(connection: Connection, integrator_key: UUID, approver_key: UUID) -> Approver | None:
     """Read an approver; None if the integrator has none of this key."""
     row = await connection.fetchrow(
-        f"select {_COLUMNS} from approvers where integrator_id = $1 and approver_id = $2",  # noqa: S608
+        f"select {_COLUMNS} from approvers where integrator_id = $1 and approver_id = $2"  # noqa: S608
+        f" and {_IS_NO_PARTICIPANT}",
         integrator_key,
         approver_key,
     )
@@ -94,7 +101,7 @@ async def list_approvers(
     """Read the approvers of an integrator, oldest first unless told otherwise."""
     order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
-        f"select {_COLUMNS} from approvers where integrator_id = $1"  # noqa: S608
+        f"select {_COLUMNS} from approvers where integrator_id = $1 and {_IS_NO_PARTICIPANT}"  # noqa: S608
         f" order by created_at {order}, approver_id {order} offset $2 limit $3",
         integrator_key,
         offset,

@@ -85,7 +85,8 @@ async def find_operation(connection: Connection, key: UUID) -> list[OperationId]
     """Whose operations have this key; of an item its batch, which is what was approved."""
     rows = await connection.fetch(
         "select o.integrator_id, coalesce(o.batch_id, o.operation_id) as operation_id from integrators i"
-        " join operations o on o.integrator_id = i.integrator_id and o.operation_id = $1 order by 1",
+        " join operations o on o.integrator_id = i.integrator_id and o.operation_id = $1"
+        " where i.tenant_type = 'integrator' order by 1",
         key,
     )
     return [(row["integrator_id"], row["operation_id"]) for row in rows]

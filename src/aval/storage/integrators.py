@@ -1,4 +1,4 @@
-"""Tenants: how a row becomes an Integrator, and every write to it."""
+"""Integrators: how a row becomes one, and every write to it. A campaign is a tenant too, and none of these."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ INTEGRATOR_COLUMNS = """i.integrator_id, i.name as integrator_name, i.ispb, i.mo
     (select jsonb_object_agg(event_type, jsonb_build_object('sms', sms_template_id, 'email', email_template_id))
        from template_configurations where integrator_id = i.integrator_id) as templates"""
 
+_IS_INTEGRATOR = "tenant_type = 'integrator'"  # campaigns have an administration of their own (docs/adr/0034)
 _SETTINGS = ", ".join(SETTING_NAMES)
 _PLACES = ", ".join(f"${place}" for place in range(4, 4 + len(SETTING_NAMES)))
 
@@ -134,14 +135,18 @@ async def raise_version(connection: Connection, integrator_key: UUID, *, at: dat
 async def lock_integrator(connection: Connection, integrator_key: UUID) -> StoredIntegrator | None:
     """Lock a tenant against changes by others and read it; None if unknown."""
     row = await connection.fetchrow(
-        "select * from integrators where integrator_id = $1 for no key update", integrator_key
+        f"select * from integrators where integrator_id = $1 and {_IS_INTEGRATOR} for no key update",  # noqa: S608
+        integrator_key,
     )
     return None if row is None else _stored(row)
 
 
 async def find_integrator(connection: Connection, integrator_key: UUID) -> StoredIntegrator | None:
     """Read a tenant; None if unknown."""
-    row = await connection.fetchrow("select * from integrators where integrator_id = $1", integrator_key)
+    row = await connection.fetchrow(
+        f"select * from integrators where integrator_id = $1 and {_IS_INTEGRATOR}",  # noqa: S608
+        integrator_key,
+    )
     return None if row is None else _stored(row)
 
 
@@ -151,7 +156,8 @@ async def list_integrators(
     """Read tenants, oldest first unless told otherwise."""
     order = "desc" if is_newest_first else "asc"
     rows = await connection.fetch(
-        f"select * from integrators order by created_at {order}, integrator_id {order} offset $1 limit $2",  # noqa: S608
+        f"select * from integrators where {_IS_INTEGRATOR}"  # noqa: S608
+        f" order by created_at {order}, integrator_id {order} offset $1 limit $2",
         offset,
         limit,
     )

@@ -13,7 +13,7 @@ async def sandbox_shortcuts(connection: Connection) -> list[tuple[str, str]]:
                                (rail_url is null, 'a rail_url'),
                                ('http:' = any (select split_part(origin, '//', 1) from unnest(origins) as origin),
                                 'https origins')) as shortcut (is_taken, needs)
-         where mode = 'live' and active and is_taken
+         where mode = 'live' and tenant_type = 'integrator' and active and is_taken
          order by integrator_id, needs
         """
     )
