@@ -9,6 +9,7 @@ from aval.operations.leave_phone import hold_challenges, leave_phone
 from aval.operations.move_phones import PhoneMove, move_phones
 from aval.operations.record_act import Author
 from aval.operations.reset_phone import guarded_by_operator
+from aval.operations.tell_onboarded import tell_onboarded
 from aval.storage.clock import read_clock
 from aval.storage.database import Database
 from aval.storage.phones import ShownPhone, read_present_phones, read_shown_phone
@@ -34,6 +35,12 @@ async def block_phone(db: Database, *, device_key: UUID, reason: str, author: Au
         moves = [move for move in ended if move is not None]
         moves.append(PhoneMove(device, after, {"reason": reason, "purchases_rejected": rejected}))
         await move_phones(connection, moves, author=author)
+        await tell_onboarded(
+            connection,
+            tenant_key=device.integrator_key,
+            participant_key=device.participant_key,
+            correlation_id=author.correlation_id,
+        )
         shown = await read_shown_phone(connection, device.integrator_key, device_key)
     assert shown is not None
     return shown
@@ -47,6 +54,12 @@ async def unblock_phone(db: Database, *, device_key: UUID, reason: str, author: 
             raise wrong_status(device)
         after = device.moved(PhoneStatus.ACTIVE, await read_clock(connection))
         await move_phones(connection, [PhoneMove(device, after, {"reason": reason})], author=author)
+        await tell_onboarded(
+            connection,
+            tenant_key=device.integrator_key,
+            participant_key=device.participant_key,
+            correlation_id=author.correlation_id,
+        )
         shown = await read_shown_phone(connection, device.integrator_key, device_key)
     assert shown is not None
     return shown

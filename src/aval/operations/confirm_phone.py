@@ -18,6 +18,7 @@ from aval.operations.move_phones import PhoneMove, move_phones
 from aval.operations.phone_call import PhoneCall, PhoneJudged, failed_with, guarded_phone, keep_answer
 from aval.operations.promise_phone_token import promise_phone_token
 from aval.operations.refuse_phone_message import refuse_phone_message
+from aval.operations.tell_onboarded import tell_onboarded
 from aval.storage.database import Connection, Database
 from aval.storage.message_counts import lock_approvers
 from aval.storage.phones import ShownPhone, had_active_phone, read_number_users, read_present_phones
@@ -86,6 +87,12 @@ async def _approved(
         replaced = former.moved(PhoneStatus.REPLACED, judged.now, replaced_by=device.key)
         moves.append(PhoneMove(former, replaced))
     await move_phones(connection, moves, author=call.author)
+    await tell_onboarded(
+        connection,
+        tenant_key=device.integrator_key,
+        participant_key=device.participant_key,
+        correlation_id=call.correlation_id,
+    )
     return ShownPhone(after, None, QUEUED, judged.now)
 
 

@@ -9,10 +9,12 @@ from aval.domain.calendar import wire_datetime
 from aval.domain.challenge import Challenge
 from aval.domain.keyring import KeyMissing, Keyring
 from aval.domain.message import RenderedMessage, render_notice
+from aval.domain.redemption_message import RedemptionMessage
 from aval.domain.token_message import TokenMessage
 from aval.domain.transfer import Transfer
 from aval.domain.view import event_body
 from aval.operations.coalesce import Postponed
+from aval.operations.fail_phone_messages import fail_phone_messages
 from aval.operations.fresh import fresh_key
 from aval.operations.settle_transfer import RetryPolicy
 from aval.ports import Channel, Delivery, DeliveryOutcome, OutgoingMessage
@@ -69,6 +71,8 @@ async def deliver_message(
         rendered = rendered_message(message, keyring)
         destination = keyring.opened(message.destination_sealed, associated=f"contacts/{message.contact_key}")
     except KeyMissing:
+        if message.is_contact_removed:  # a notice to a number that was erased since
+            return Delivered(message, "void", message.now, "contact_removed")
         return _try_again(message, policy, "key_missing")
     outgoing = OutgoingMessage(
         integrator_key=message.integrator_key,
@@ -84,7 +88,7 @@ async def deliver_message(
     return _judged(message, delivery, policy)
 
 
-def is_live(message: TokenMessage, now: datetime) -> bool:
+def is_live(message: TokenMessage | RedemptionMessage, now: datetime) -> bool:
     """Whether the message's token can still approve: its generation is live, unexpired, and approval is awaited."""
     challenge = message.challenge
     is_current = challenge.is_pending and challenge.generation == message.generation
@@ -135,8 +139,11 @@ async def record_deliveries(
         keys = sorted({(told.transfer.integrator_key, told.transfer.key) for _, told in refused})
         locked = await lock_operations(connection, keys, may_wait=True) if keys else {}
         ours = await finish_messages(connection, [d.result for d in deliveries])
-        if refused:
-            await _tell(connection, [told for d, told in refused if d.message.message_key in ours], locked)
+        told = [told for d, told in refused if d.message.message_key in ours]
+        await _tell(connection, [message for message in told if isinstance(message, TokenMessage)], locked)
+        failed = [message for message in told if isinstance(message, RedemptionMessage)]
+        if failed:
+            await fail_phone_messages(connection, messages=failed, locked=locked)
     await _count_channels(db, deliveries, breaker)
     return [delivery.message.message_key in ours for delivery in deliveries]
 
@@ -146,6 +153,8 @@ async def _tell(
     refused: Sequence[TokenMessage],
     locked: dict[tuple[UUID, UUID], tuple[Transfer, Challenge]],
 ) -> None:
+    if not refused:
+        return
     now = await read_clock(connection)
     events = []
     for message in refused:

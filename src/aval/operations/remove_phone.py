@@ -4,6 +4,7 @@ from uuid import UUID
 
 from aval.domain.phone import PhoneStatus, wrong_status
 from aval.domain.transfer import Reason
+from aval.operations.ask_documents_again import ask_documents_again
 from aval.operations.end_registration import end_challenge
 from aval.operations.leave_phone import hold_challenges, leave_phone
 from aval.operations.move_phones import PhoneMove, move_phones
@@ -42,3 +43,11 @@ async def remove_phone(
             removed = device.moved(PhoneStatus.REMOVED, await read_clock(connection))
             moves.append(PhoneMove(device, removed, {"purchases_rejected": rejected}))
         await move_phones(connection, moves, author=author)
+        if device.is_in_use:
+            await ask_documents_again(
+                connection,
+                tenant_key=device.integrator_key,
+                participant_key=device.participant_key,
+                actor=author.name,
+                correlation_id=author.correlation_id,
+            )

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from aval.domain.phone import PhoneDevice, PhoneStatus, wrong_status
 from aval.domain.transfer import Reason
+from aval.operations.ask_documents_again import ask_documents_again
 from aval.operations.confirm_phone import is_number_free, policy_of_phone
 from aval.operations.end_registration import end_challenge
 from aval.operations.leave_phone import hold_challenges, leave_phone
@@ -40,6 +41,13 @@ async def reset_phone(db: Database, *, device_key: UUID, reason: str, author: Au
         if ended is not None:
             moves.append(await _completed(connection, ended))
         await move_phones(connection, moves, author=author)
+        await ask_documents_again(
+            connection,
+            tenant_key=device.integrator_key,
+            participant_key=device.participant_key,
+            actor=author.name,
+            correlation_id=author.correlation_id,
+        )
         shown = await read_shown_phone(connection, device.integrator_key, device_key)
     assert shown is not None
     return shown

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from aval.domain.money import Locale
+from aval.domain.redemption_message import RedemptionMessage
 from aval.domain.template import ChannelName
 from aval.domain.token_message import TokenMessage
 from aval.storage.database import Connection, Row
 from aval.storage.rows import columns
-from aval.storage.token_messages import TOKEN_MESSAGE_COLUMNS, token_message_of
+from aval.storage.token_messages import TOKEN_MESSAGE_COLUMNS, token_messages_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class PromisedMessage:
     integrator_name: str
     locale: Locale
     is_sandbox: bool
-    token_message: TokenMessage | None = None
+    token_message: TokenMessage | RedemptionMessage | None = None
     is_contact_removed: bool = False
 
 
@@ -64,10 +65,12 @@ select m.integrator_id as of_integrator, m.message_id, m.topic, m.payload, m.cla
 
 async def claim_messages(connection: Connection, *, most: int, lease: timedelta) -> list[PromisedMessage]:
     """Lease messages that are due, oldest first."""
-    return [_message_of(row) for row in await connection.fetch(_CLAIM, most, lease)]
+    rows = await connection.fetch(_CLAIM, most, lease)
+    told = await token_messages_of(connection, [row for row in rows if row["operation_id"] is not None])
+    return [_message_of(row, told.get(row["message_id"])) for row in rows]
 
 
-def _message_of(row: Row) -> PromisedMessage:
+def _message_of(row: Row, token_message: TokenMessage | RedemptionMessage | None) -> PromisedMessage:
     return PromisedMessage(
         integrator_key=row["of_integrator"],
         message_key=row["message_id"],
@@ -84,7 +87,7 @@ def _message_of(row: Row) -> PromisedMessage:
         integrator_name=row["integrator_name"],
         locale=row["locale"],
         is_sandbox=row["mode"] == "sandbox",
-        token_message=None if row["operation_id"] is None else token_message_of(row),
+        token_message=token_message,
         is_contact_removed=row["is_contact_removed"],
     )
 

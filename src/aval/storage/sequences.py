@@ -1,6 +1,6 @@
 """The running number of an operation's webhooks; those of items count in their batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -18,6 +18,21 @@ async def advance_sequence(connection: Connection, integrator_key: UUID, operati
         operation_key,
     )
     return sequence
+
+
+async def count_purchase_events(
+    connection: Connection, purchases: Sequence[tuple[UUID, UUID]], at: datetime
+) -> dict[tuple[UUID, UUID], int]:
+    """Count one more webhook of each purchase, all locked; answers their numbers."""
+    rows = await connection.fetch(
+        "update purchases p set event_sequence = p.event_sequence + 1, updated_at = $3"
+        "  from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, purchase_id)"
+        " where p.integrator_id = r.integrator_id and p.purchase_id = r.purchase_id"
+        " returning p.integrator_id, p.purchase_id, p.event_sequence",
+        *(columns(purchases) or ([], [])),
+        at,
+    )
+    return {(row["integrator_id"], row["purchase_id"]): row["event_sequence"] for row in rows}
 
 
 class BatchSequence(NamedTuple):
