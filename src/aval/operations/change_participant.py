@@ -14,6 +14,7 @@ from aval.domain.transfer import Reason
 from aval.operations.create_participant import opened_profile, refuse_catalog, sealed_profile
 from aval.operations.record_act import Author, record_act
 from aval.operations.reject_purchases import reject_purchases
+from aval.operations.tell_onboarded import tell_onboarded
 from aval.storage.campaigns import find_tenant
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
@@ -54,7 +55,15 @@ async def change_participant(
             await _refuse_catalog(connection, integrator_key, changed["catalog_id"])
         if changed.get("status") == "INACTIVE":
             await _suspend(connection, before, author)
-        return await _write(connection, stored, profile, changed, keyring, author)
+        written = await _write(connection, stored, profile, changed, keyring, author)
+        if "status" in changed:
+            await tell_onboarded(
+                connection,
+                tenant_key=integrator_key,
+                participant_key=participant_key,
+                correlation_id=author.correlation_id,
+            )
+    return written
 
 
 def _changed(participant: Participant, profile: Profile, changes: Mapping[str, Any]) -> dict[str, Any]:

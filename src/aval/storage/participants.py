@@ -100,8 +100,8 @@ async def update_participant(
     await connection.execute(
         "with approver as (update approvers set name = $3, updated_at = $4"
         "  where integrator_id = $1 and approver_id = $2 and name <> $3)"
-        " update participants set status = $5, catalog_id = $6, profile_sealed = $7, event_sequence = $8,"
-        "  is_onboarded = $9, updated_at = $4 where integrator_id = $1 and participant_id = $2",
+        " update participants set status = $5, catalog_id = $6, profile_sealed = $7, updated_at = $4"
+        "  where integrator_id = $1 and participant_id = $2",
         participant.integrator_key,
         participant.key,
         participant.name,
@@ -109,8 +109,6 @@ async def update_participant(
         participant.status,
         participant.catalog_id,
         profile_sealed,
-        participant.event_sequence,
-        participant.is_onboarded,
     )
 
 
