@@ -3,17 +3,16 @@
 Source: redemptions.md §3.2.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from aval.domain.calendar import wire_datetime
 from aval.domain.campaign import DocumentKind, TwoFactorPolicy
+from aval.domain.errors import Refusal
 
 FILE_BYTES_MAX = 5_242_880  # spec redemptions.md §3.2
 PIXELS_PER_SIDE_MIN, PIXELS_PER_SIDE_MAX = 200, 8_000
@@ -117,19 +116,22 @@ class IdentityDocument(msgspec.Struct, frozen=True):
     status: DocumentStatus
     attempt: int
     has_new_file: bool
-    decision: Decision | None
-    reason_code: str | None
-    public_message: str | None
-    internal_note: str | None
-    expires_on: date | None
-    decided_by: str | None
-    decided_at: datetime | None
-    submitted_at: datetime | None
-    purged_at: datetime | None
-    event_sequence: int
     created_at: datetime
     updated_at: datetime
+    decision: Decision | None = None
+    reason_code: str | None = None
+    public_message: str | None = None
+    internal_note: str | None = None
+    expires_on: date | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    submitted_at: datetime | None = None
+    purged_at: datetime | None = None
+    event_sequence: int = 0
     files: tuple[DocumentFile, ...] = ()
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
     @property
     def rules(self) -> DocumentRules:
@@ -139,13 +141,63 @@ class IdentityDocument(msgspec.Struct, frozen=True):
     @property
     def missing_sides(self) -> list[str]:
         """The sides of its type that no stored file shows."""
-        there = {file.side for file in self.files if file.object_key is not None}
-        return [side for side in self.rules.sides if side not in there]
+        return [side for side in self.rules.sides if side not in self.stored_files]
+
+    @property
+    def stored_files(self) -> dict[str, DocumentFile]:
+        """The files that are there, by side."""
+        return {file.side: file for file in self.files if file.object_key is not None}
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether no other of its type may be; one that only a reset of the device asks for stands in nobody's way."""
+        is_asked_for = self.status is DocumentStatus.RESUBMISSION_REQUESTED and self.decision is not None
+        return is_asked_for or self.status in (DocumentStatus.DRAFT, DocumentStatus.PENDING)
 
     @property
     def is_submittable(self) -> bool:
         """Whether every side is there, and something new since a reviewer looked at it."""
         return self.has_new_file and not self.missing_sides
+
+
+def refuse_new(present: Iterable[IdentityDocument], document_type: str) -> None:
+    """Raise why no draft of this type may begin beside the documents there are."""
+    kind = RULES[document_type].kind
+    for document in present:
+        is_twin = document.type == document_type and document.status in IN_PROGRESS
+        if is_twin or (document.rules.kind == kind and document.status is DocumentStatus.REJECTED):
+            raise wrong_status(document)
+
+
+def refuse_files(document: IdentityDocument) -> None:
+    """Raise why no file of this document may be sent or submitted now."""
+    if document.status not in OPEN:
+        raise wrong_status(document)
+
+
+def refuse_submission(document: IdentityDocument, present: Iterable[IdentityDocument]) -> None:
+    """Raise why this document cannot go to a reviewer: its status, its files, or another of its type on the way."""
+    refuse_files(document)
+    if not document.is_submittable:
+        raise Refusal("rdm.document_incomplete", extra_fields={"missing_sides": document.missing_sides})
+    refuse_twin(document, present)
+
+
+def refuse_twin(document: IdentityDocument, present: Iterable[IdentityDocument]) -> None:
+    """Raise that another document of its type is on its way already."""
+    for other in present:
+        if other.key != document.key and other.type == document.type and other.is_on_its_way:
+            raise wrong_status(other)
+
+
+def wrong_status(document: IdentityDocument) -> Refusal:
+    """Make the refusal of a call that the status of a document does not allow."""
+    return Refusal("rdm.wrong_status", extra_fields={"status": document.status.value})
+
+
+def no_document() -> Refusal:
+    """Make the refusal of a document or file that is unknown, gone, or of somebody else."""
+    return Refusal("rdm.resource_not_found", extra_fields={"resource": "document"})
 
 
 def moved_to(before: DocumentStatus, after: DocumentStatus) -> DocumentStatus:
@@ -242,57 +294,3 @@ def asked_again(document: IdentityDocument, at: datetime) -> IdentityDocument:
 def expired(document: IdentityDocument, at: datetime) -> IdentityDocument:
     """An approved document whose last day is over."""
     return msgspec.structs.replace(document, status=moved_to(document.status, DocumentStatus.EXPIRED), updated_at=at)
-
-
-def document_view(document: IdentityDocument, *, is_back_office: bool = False) -> dict[str, Any]:
-    """A document as answers tell it; note and name of the reviewer are for the back office alone."""
-    view = {
-        "id": document.key,
-        "participant_id": document.participant_key,
-        "type": document.type,
-        "status": document.status.value,
-        "attempt": document.attempt,
-        "decision": document.decision and document.decision.value,
-        "reason_code": document.reason_code,
-        "public_message": document.public_message,
-        "expires_on": document.expires_on and document.expires_on.isoformat(),
-        "files": [file_view(file) for file in _in_order(document)],
-        "submitted_at": _told(document.submitted_at),
-        "decided_at": _told(document.decided_at),
-        "created_at": wire_datetime(document.created_at),
-        "updated_at": wire_datetime(document.updated_at),
-    }
-    if is_back_office:
-        view |= {"internal_note": document.internal_note, "decided_by": document.decided_by}
-    return view
-
-
-def file_view(file: DocumentFile) -> dict[str, Any]:
-    """A side as answers tell it: what was received, whatever became of it."""
-    return {
-        "side": file.side,
-        "media_type": file.media_type,
-        "size": file.received_size,
-        "sha256": file.sha256.hex(),
-        "is_stored": file.object_key is not None,
-    }
-
-
-def document_event(document: IdentityDocument) -> dict[str, Any]:
-    """`data` of the webhooks about a document (redemptions.md §9)."""
-    return {
-        "id": document.key,
-        "type": document.type,
-        "status": document.status.value,
-        "attempt": document.attempt,
-        "reason_code": document.reason_code,
-        "public_message": document.public_message,
-    }
-
-
-def _in_order(document: IdentityDocument) -> Sequence[DocumentFile]:
-    return sorted(document.files, key=lambda file: document.rules.sides.index(file.side))
-
-
-def _told(at: datetime | None) -> str | None:
-    return None if at is None else wire_datetime(at)

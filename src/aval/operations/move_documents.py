@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from aval.domain.identity_document import DocumentStatus, IdentityDocument, document_event
+from aval.domain.document_view import document_event
+from aval.domain.identity_document import DocumentStatus, IdentityDocument
 from aval.domain.view import event_body
 from aval.operations.fresh import fresh_key
 from aval.operations.record_act import Author

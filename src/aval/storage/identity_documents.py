@@ -51,6 +51,8 @@ async def read_documents(connection: Connection, tenant_key: UUID, participant_k
 
 async def lock_documents(connection: Connection, documents: Sequence[DocumentId]) -> list[IdentityDocument]:
     """Read documents as they are once the guards of their participants are held; unknown ones are left out."""
+    if not documents:
+        return []
     rows = await connection.fetch(
         _READ + " join unnest($1::uuid[], $2::uuid[]) as r (integrator_id, document_id)"
         " on r.integrator_id = d.integrator_id and r.document_id = d.document_id",
@@ -113,6 +115,8 @@ async def insert_document(connection: Connection, document: IdentityDocument) ->
 
 async def write_documents(connection: Connection, documents: Sequence[IdentityDocument]) -> None:
     """Write documents as they are now, in one statement."""
+    if not documents:
+        return
     rows = [
         (
             *(each.integrator_key, each.key, each.status.value, each.attempt, each.has_new_file),
@@ -141,6 +145,8 @@ async def write_documents(connection: Connection, documents: Sequence[IdentityDo
 
 async def delete_drafts(connection: Connection, drafts: Sequence[DocumentId]) -> None:
     """Erase drafts whose files are destroyed already."""
+    if not drafts:
+        return
     await connection.execute(
         "delete from identity_documents d using unnest($1::uuid[], $2::uuid[]) as r (integrator_id, document_id)"
         " where d.integrator_id = r.integrator_id and d.document_id = r.document_id",
