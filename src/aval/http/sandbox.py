@@ -1,6 +1,7 @@
 """The sandbox: reading messages that no phone receives, and letting time pass (transfers.md §10)."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Literal
 from uuid import UUID
@@ -32,6 +33,8 @@ _DELIVERY_STATUS: Mapping[str, Literal["queued", "delivered", "failed"]] = {
     "void": "failed",
     "parked": "failed",
 }
+
+INBOX_QUERY = (QueryParameter("operation_key", "uuid"), QueryParameter("destination"), PAGE)
 
 
 class InboxAnswer(msgspec.Struct):
@@ -87,7 +90,7 @@ def routes(app: Parts) -> list[Route]:
             200,
             "Read the messages of the sandbox, newest first",
             response=Listing[InboxAnswer],
-            query=(QueryParameter("operation_key", "uuid"), QueryParameter("destination"), PAGE),
+            query=INBOX_QUERY,
             refusals=("qit.not_found",),
         ),
         Route(
@@ -114,30 +117,7 @@ class Sandbox:
 
     async def read_inbox(self, call: Call) -> Answer:
         """GET /sandbox/inbox."""
-        integrator = _sandbox_of(call)
-        page, operation_key = page_of(call), call.query.get("operation_key")
-        keyring = self._app.keyring.current()
-        async with self._app.db.connection() as connection:
-            wanted = call.query.get("destination")
-            contact_keys = None
-            if wanted is not None:
-                contact_keys = await _contacts_at(connection, integrator.key, wanted, keyring)
-            messages = await list_messages(
-                connection,
-                integrator.key,
-                operation_key=None if operation_key is None else UUID(operation_key),
-                contact_keys=contact_keys,
-                offset=page.offset,
-                limit=page.limit,
-            )
-            contacts = {message.contact_key for message in messages}
-            destinations = await _destinations(connection, integrator.key, contacts, keyring)
-
-        def row(message: InboxMessage) -> InboxAnswer:
-            """One message as it was sent."""
-            return _row(message, destinations[message.contact_key], keyring)
-
-        return json_answer(200, listing(page, messages, row))
+        return await inbox_answer(self._app, call, _sandbox_of(call).key)
 
     async def advance(self, call: Call) -> Answer:
         """POST /sandbox/operations/{operation_key}/advance."""
@@ -152,6 +132,34 @@ class Sandbox:
         return json_answer(200, {} if challenge is None else {"approval": approval_view(challenge)})
 
 
+async def inbox_answer(app: Parts, call: Call, integrator_key: UUID) -> Answer:
+    """A page of the messages of a tenant in sandbox mode, for a route with `INBOX_QUERY`."""
+    page, operation_key = page_of(call), call.query.get("operation_key")
+    keyring = app.keyring.current()
+    async with app.db.connection() as connection:
+        wanted = call.query.get("destination")
+        contact_keys = None
+        if wanted is not None:
+            contact_keys = await _contacts_at(connection, integrator_key, wanted, keyring)
+        messages = await list_messages(
+            connection,
+            integrator_key,
+            operation_key=None if operation_key is None else UUID(operation_key),
+            contact_keys=contact_keys,
+            offset=page.offset,
+            limit=page.limit,
+        )
+        contacts = {message.contact_key for message in messages}
+        destinations = await _destinations(connection, integrator_key, contacts, keyring)
+
+    def row(message: InboxMessage) -> InboxAnswer:
+        """One message as it was sent."""
+        masked = message.token_message.challenge.masked_destination or ""
+        return _row(message, destinations.get(message.contact_key, masked), keyring)
+
+    return json_answer(200, listing(page, messages, row))
+
+
 def _sandbox_of(call: Call) -> Integrator:
     if not call.caller.integrator.is_sandbox:
         raise Refusal("qit.not_found")
@@ -162,10 +170,12 @@ async def _destinations(
     connection: Connection, integrator_key: UUID, contact_keys: set[UUID], keyring: Keyring
 ) -> dict[UUID, str]:
     found = await find_sandbox_destinations(connection, integrator_key, list(contact_keys))
-    return {
-        contact.contact_key: keyring.opened(contact.destination_sealed, associated=f"contacts/{contact.contact_key}")
-        for contact in found
-    }
+    destinations = {}
+    for contact in found:
+        with suppress(KeyMissing):  # it was erased, or its key is gone
+            opened = keyring.opened(contact.destination_sealed, associated=f"contacts/{contact.contact_key}")
+            destinations[contact.contact_key] = opened
+    return destinations
 
 
 async def _contacts_at(connection: Connection, integrator_key: UUID, wanted: str, keyring: Keyring) -> list[UUID]:

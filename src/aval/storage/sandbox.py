@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from aval.domain.redemption_message import RedemptionMessage
 from aval.domain.token_message import TokenMessage
 from aval.storage.database import Connection, Row
-from aval.storage.token_messages import TOKEN_MESSAGE_COLUMNS, token_message_of
+from aval.storage.token_messages import TOKEN_MESSAGE_COLUMNS, token_messages_of
 
 _LIST = f"""
 select {TOKEN_MESSAGE_COLUMNS}, m.message_id, m.contact_id as message_contact, m.state,
@@ -16,7 +17,7 @@ select {TOKEN_MESSAGE_COLUMNS}, m.message_id, m.contact_id as message_contact, m
   join integrators i on i.integrator_id = m.integrator_id
   join operations o on o.integrator_id = m.integrator_id and o.operation_id = m.operation_id
   join challenges c on c.integrator_id = m.integrator_id and c.operation_id = m.operation_id
-  join accounts a on a.integrator_id = m.integrator_id and a.account_id = o.account_id
+  left join accounts a on a.integrator_id = m.integrator_id and a.account_id = o.account_id
   join approvers p on p.integrator_id = m.integrator_id and p.approver_id = o.approver_id
   left join templates t on t.integrator_id = m.integrator_id and t.template_id = m.template_id
  where m.integrator_id = $1 and m.topic = 'token' and ($2::uuid is null or m.operation_id = $2)
@@ -33,7 +34,7 @@ class InboxMessage:
     contact_key: UUID
     state: str
     created_at: datetime
-    token_message: TokenMessage
+    token_message: TokenMessage | RedemptionMessage
 
 
 async def list_messages(
@@ -48,7 +49,18 @@ async def list_messages(
     """Read token messages, newest first; None in a filter is all."""
     contacts = None if contact_keys is None else list(contact_keys)
     rows = await connection.fetch(_LIST, integrator_key, operation_key, contacts, offset, limit)
-    return [_message(row) for row in rows]
+    told = await token_messages_of(connection, rows)
+    return [_message(row, told[row["message_id"]]) for row in rows]
+
+
+async def find_sandbox_campaign_of(connection: Connection, operation_key: UUID) -> UUID | None:
+    """Tell the tenant key of the sandbox campaign an operation belongs to, which only the back office asks."""
+    tenant: UUID | None = await connection.fetchval(
+        "select o.integrator_id from operations o join integrators i on i.integrator_id = o.integrator_id"
+        " where o.operation_id = $1 and i.tenant_type = 'campaign' and i.mode = 'sandbox'",
+        operation_key,
+    )
+    return tenant
 
 
 async def shift_challenge(
@@ -72,11 +84,11 @@ async def shift_challenge(
     )
 
 
-def _message(row: Row) -> InboxMessage:
+def _message(row: Row, told: TokenMessage | RedemptionMessage) -> InboxMessage:
     return InboxMessage(
         key=row["message_id"],
         contact_key=row["message_contact"],
         state=row["state"],
         created_at=row["message_created_at"],
-        token_message=token_message_of(row),
+        token_message=told,
     )

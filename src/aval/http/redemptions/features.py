@@ -2,9 +2,19 @@
 
 from aval.http.edge import Route
 from aval.http.parts import Parts
-from aval.http.redemptions import campaigns, orders, participants, phones, points, policies
+from aval.http.redemptions import (
+    applications,
+    campaigns,
+    oauth,
+    orders,
+    participants,
+    phones,
+    points,
+    policies,
+    sandbox,
+)
 
-FEATURES = (campaigns, policies, participants, points, phones, orders)
+FEATURES = (campaigns, policies, applications, oauth, participants, points, phones, orders, sandbox)
 
 
 def routes(parts: Parts) -> list[Route]:
