@@ -176,6 +176,7 @@ def test_a_syntax_error_wins_over_a_schema_error_before_it(body: bytes) -> None:
         (b'{"key":"k","amount":1,"seconds":' + b"9" * 5000 + b"}", "seconds", "invalid_value"),
         (b'{"key":"k","amount":1,"bad name\\u0000":1}', "?", "unknown_field"),
         (b'{"key":"k","amount":1,"x` - at `$.y z":1}', "?", "unknown_field"),
+        (b'{"key":"k","amount":1,"11144477735":1}', "?", "unknown_field"),
         (b'{"key":"k","amount":1,"' + b"x" * 65 + b'":1}', "?", "unknown_field"),
         (b'{"key":"k","amount":1,"factor":{"contact_type":"a` - at `$.b`"}}', "factor.contact_type", "invalid_value"),
     ],

@@ -31,7 +31,7 @@ _NOT_A_BRACKET = bytes(set(range(256)) - set(b'{}[]"'))
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NAMED = re.compile(r"Object (missing required|contains unknown) field `(.*?)`(?: - at `(\$[\w.\[\]]*)`)?", re.DOTALL)
 _PLACED = re.compile(r"`(\$[\w.\[\]]*)`$")
-_FIELD_NAME = re.compile("[A-Za-z0-9_]{1,64}")
+_FIELD_NAME = re.compile(r"(?!.*\d{4})[A-Za-z0-9_]{1,64}")  # a name with many digits may be a value, such as a CPF
 
 
 def decode(body: bytes, type_: type[T], *, allow_empty: bool = False) -> T:
