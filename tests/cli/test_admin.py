@@ -50,8 +50,12 @@ def test_an_admin_key_has_a_readable_name_and_known_scopes(aval, arguments):
     assert aval("admin", "key", "create", *arguments).exit_code == 2
 
 
-def test_a_scope_may_be_named(aval):
-    assert aval("admin", "key", "create", "ana", "--scope", "transfers.admin").exit_code == 0
+@pytest.mark.parametrize("scopes", [["transfers.admin"], ["points.write", "policy.write"]])
+def test_scopes_may_be_named(aval, scopes):
+    named = [word for scope in scopes for word in ("--scope", scope)]
+    assert aval("admin", "key", "create", "ana", *named).exit_code == 0
+    (key,) = json.loads(aval("admin", "key", "list", "--json").stdout)
+    assert key["scopes"] == scopes
 
 
 def test_a_seed_is_one_json_object_and_a_second_run_another(aval):

@@ -12,6 +12,7 @@ from aval.cli.admin_options import IsJson
 from aval.cli.admin_show import show_records
 from aval.cli.deployment import CommandTree, Deployment, OpenDeployment
 from aval.cli.refusal import CommandRefused
+from aval.domain.caller import BACK_OFFICE_SCOPES
 from aval.domain.errors import Refusal
 from aval.domain.text import clean
 from aval.operations.create_admin_key import SCOPES, create_admin_key
@@ -21,6 +22,7 @@ from aval.storage.admin_keys import AdminKey, list_admin_keys
 
 COLUMNS = ("name", "scopes", "created_at", "revoked_at")
 NAME_CHARACTERS_MAX = 80
+KNOWN_SCOPES = (*SCOPES, *BACK_OFFICE_SCOPES)
 
 
 def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
@@ -32,7 +34,8 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
     def create(
         name: Annotated[str, typer.Argument(help="Who will use it; it appears in the audit.")],
         scope: Annotated[
-            list[str] | None, typer.Option(help=f"What it may do; by default {', '.join(SCOPES)}.")
+            list[str] | None,
+            typer.Option(help=f"What it may do, given once for each; by default {', '.join(SCOPES)}."),
         ] = None,
     ) -> None:
         """Make an admin key and print it, this once."""
@@ -65,9 +68,9 @@ def _name_of(text: str) -> str:
 
 
 def _scopes_of(given: Sequence[str] | None) -> Sequence[str]:
-    unknown = sorted({*(given or ())} - {*SCOPES})
+    unknown = sorted({*(given or ())} - {*KNOWN_SCOPES})
     if unknown:
-        raise CommandRefused(f"--scope must be one of {', '.join(SCOPES)}.")
+        raise CommandRefused(f"--scope must be one of {', '.join(KNOWN_SCOPES)}.")
     return given or SCOPES
 
 

@@ -86,6 +86,11 @@ _TAGS = (
     (re.compile(r"/purchases|/orders|/reversal_motives"), "Purchases and orders"),
     (re.compile(r"/oauth2|/.well-known"), "Access tokens"),
 )
+_MEDIA_TYPES = {
+    "json": "application/json",
+    "form": "application/x-www-form-urlencoded",
+    "multipart": "multipart/form-data",
+}
 _OTHER_TAG = "Deployment"
 
 UUID_SCHEMA: Schema = {"type": "string", "format": "uuid"}
@@ -175,7 +180,7 @@ def _operation(route: Route) -> Schema:
     if route.access is not None:
         operation["description"] = _scopes_of(route.access)
     if route.request is not None:
-        content = {"application/json": {"schema": _schema_of(route.request)}}
+        content = {_MEDIA_TYPES[route.media]: {"schema": _schema_of(route.request)}}
         operation["requestBody"] = {"required": not route.empty_body, "content": content}
     return operation
 

@@ -11,10 +11,11 @@ from aval.http.redemptions import (
     phones,
     points,
     policies,
+    purchases,
     sandbox,
 )
 
-FEATURES = (campaigns, policies, applications, oauth, participants, points, phones, orders, sandbox)
+FEATURES = (campaigns, policies, applications, oauth, participants, points, phones, purchases, orders, sandbox)
 
 
 def routes(parts: Parts) -> list[Route]:
