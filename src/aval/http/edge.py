@@ -42,6 +42,7 @@ class Call:
     is_verified: bool = False
     leave: Callable[[], None] = field(default=lambda: None, repr=False)
     caller_of_redemption: Caller | None = None
+    client_address: str | None = None  # behind a trusted proxy, whom it speaks for
     # Of a streamed route only: the body as it arrives; it raises what reading it whole would raise.
     chunks: AsyncIterator[bytes] | None = field(default=None, repr=False)
 
@@ -130,6 +131,7 @@ class Route:
     is_page: bool = False  # opened from a link, to which chats and mail programs may add: its query is not read
     refusals: tuple[str, ...] = ()
     access: Access | None = None  # of a redemption's route
+    other_success: int | None = None  # another status of success, with the same body
     media: Media = "json"  # anything else is read by the handler
     is_streamed: bool = False  # the handler reads `call.chunks`; `call.body` stays empty
 

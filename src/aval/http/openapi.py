@@ -266,6 +266,8 @@ def _responses(route: Route) -> Schema:
         route.path.endswith("/validate_token") and route.success == 202 and route.access is None
     ):  # a single that was settled at once: 201
         responses |= {"201": success, "202": success}
+    if route.other_success is not None:
+        responses[str(route.other_success)] = success
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for name in refusals_of(route):
         status, code = CATALOGUE[name].http, CATALOGUE[name].code

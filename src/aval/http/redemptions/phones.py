@@ -111,6 +111,7 @@ def _own_routes(phones: "Phones") -> list[Route]:
             request=TokenBody,
             response=DeviceAnswer,
             empty_body=True,
+            other_success=202,
             refusals=(*_CHANGED, *TOKEN_REFUSALS, "rdm.device_number_in_use", "rdm.resend_limit"),
         ),
         redemption_route(
