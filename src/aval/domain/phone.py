@@ -130,8 +130,8 @@ def failure_of(challenge: Challenge, reason: Reason, now: datetime) -> Reason:
 
 
 def registration_details(device: PhoneDevice, kind: Kind, *, operation_key: UUID, sent_to: UUID) -> dict[str, Any]:
-    """What a token that registers or replaces is bound to, kept in `operations.facts`: person, number, and the phone
-    it goes to.
+    """What a token that registers or replaces is bound to, kept in `operations.facts`: person, phone, and the phone it
+    goes to. A device never changes its number.
     """
     return {
         "version": DETAILS_VERSION,
@@ -139,7 +139,6 @@ def registration_details(device: PhoneDevice, kind: Kind, *, operation_key: UUID
         "operation_key": str(operation_key),
         "participant_id": str(device.participant_key),
         "device_id": str(device.key),
-        "number": device.number_index.hex(),
         "sent_to": str(sent_to),
         "policy_version": device.policy_version,
     }

@@ -155,7 +155,7 @@ async def inbox_answer(app: Parts, call: Call, integrator_key: UUID) -> Answer:
     def row(message: InboxMessage) -> InboxAnswer:
         """One message as it was sent."""
         masked = message.token_message.challenge.masked_destination or ""
-        return _row(message, destinations.get(message.contact_key, masked), keyring)
+        return _row(message, destinations.get(message.contact_key) or masked, keyring)  # erased, or its key is gone
 
     return json_answer(200, listing(page, messages, row))
 
@@ -172,7 +172,7 @@ async def _destinations(
     found = await find_sandbox_destinations(connection, integrator_key, list(contact_keys))
     destinations = {}
     for contact in found:
-        with suppress(KeyMissing):  # it was erased, or its key is gone
+        with suppress(KeyMissing):
             opened = keyring.opened(contact.destination_sealed, associated=f"contacts/{contact.contact_key}")
             destinations[contact.contact_key] = opened
     return destinations

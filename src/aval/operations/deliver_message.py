@@ -71,9 +71,9 @@ async def deliver_message(
         rendered = rendered_message(message, keyring)
         destination = keyring.opened(message.destination_sealed, associated=f"contacts/{message.contact_key}")
     except KeyMissing:
-        if message.is_contact_removed:  # a notice to a number that was erased since
-            return Delivered(message, "void", message.now, "contact_removed")
         return _try_again(message, policy, "key_missing")
+    if not destination:  # a notice to a number that was erased since
+        return Delivered(message, "void", message.now, "contact_erased")
     outgoing = OutgoingMessage(
         integrator_key=message.integrator_key,
         message_key=message.message_key,

@@ -35,7 +35,7 @@ async def read_phone(
             details={"participant": shown.device.participant_key},
         )
     try:
-        number = keyring.opened(number_sealed, associated=f"contacts/{device_key}") if number_sealed else None
-    except KeyMissing:  # the participant was erased, or the key is gone: the mask is all there is
-        number = None
-    return shown, number
+        number = keyring.opened(number_sealed, associated=f"contacts/{device_key}") if number_sealed else ""
+    except KeyMissing:  # the mask is all there is
+        number = ""
+    return shown, number or None

@@ -262,6 +262,40 @@ async def read_sealed_number(connection: Connection, integrator_key: UUID, devic
     return number_sealed
 
 
+async def list_phone_keys(connection: Connection, integrator_key: UUID, participant_key: UUID) -> list[UUID]:
+    """Keys of all devices a participant ever had."""
+    rows = await connection.fetch(
+        "select device_id from phone_devices where participant_id = $2 and integrator_id = $1",
+        integrator_key,
+        participant_key,
+    )
+    return [row["device_id"] for row in rows]
+
+
+async def overwrite_number(
+    connection: Connection,
+    integrator_key: UUID,
+    device_key: UUID,
+    *,
+    number_index: bytes,
+    number_sealed: bytes,
+    masked_number: str,
+) -> None:
+    """Put what fits nobody in place of a number, its index and its masks."""
+    await lock_number(connection, integrator_key, number_index)
+    await connection.execute(
+        "with contact as (update contacts set destination_sealed = $4, masked_destination = $5"
+        "   where integrator_id = $1 and contact_id = $2), challenge as ("
+        " update challenges set masked_destination = $5 where integrator_id = $1 and operation_id = $2)"
+        " update phone_devices set number_index = $3, masked_number = $5 where integrator_id = $1 and device_id = $2",
+        integrator_key,
+        device_key,
+        number_index,
+        number_sealed,
+        masked_number,
+    )
+
+
 async def mark_undeliverable(connection: Connection, devices: Sequence[PhoneId], at: datetime) -> None:
     """Remember that providers refused messages to these devices for good; the first time counts."""
     await connection.execute(
