@@ -48,7 +48,7 @@ class Owner:
         return await self.stage.call(method, f"/participants/me/devices{path}", body, headers=self.headers, **more)
 
     async def register(self, number: str | None = None) -> Reply:
-        return await self.ask("POST", "", {"type": "phone", "number": number or new_phone()})
+        return await self.ask("POST", "", {"type": "phone", "number": new_phone() if number is None else number})
 
     async def validate(self, device: Any, token: str | None = None, **more: str) -> Reply:
         """With the live token, unless another one is given."""
