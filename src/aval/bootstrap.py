@@ -10,12 +10,14 @@ from aval.channels.closed import ClosedChannel
 from aval.channels.email import SmtpEmail, SmtpSettings
 from aval.channels.inbox import SandboxInbox
 from aval.channels.outbound import OutboundHttp
+from aval.channels.purchase_hooks import HttpItemValidator, HttpRiskAdapter
 from aval.channels.sms import AppriseSms, GatewaySms, ProviderAddressNotValid
 from aval.cli.deployment import Administer, Deployment, Sockets
 from aval.cli.gate import WORKER_ROLES
 from aval.cli.logs import configure_logs
 from aval.cli.refusal import CommandRefused, because
 from aval.console.approvals import approval_pages
+from aval.decoder.sandbox import SandboxedDecoder
 from aval.domain.budget import BudgetFigures
 from aval.domain.calendar import DEFAULT_HOLIDAYS
 from aval.domain.principal import AdminActor
@@ -33,23 +35,28 @@ from aval.http import (
     ted,
     webhooks,
 )
-from aval.http.administration import Administration
+from aval.http.administration import NOTHING, Administration
 from aval.http.app import build_app, build_ops_app
 from aval.http.edge import Answer, Call, Handler, Route
 from aval.http.metrics_view import HttpMetrics
 from aval.http.parts import HttpSettings, JwksPolicy, Parts
 from aval.http.redemptions import features as redemptions
 from aval.http.server import Listener, ServerSettings, serve
+from aval.operations.create_approver import document_index
 from aval.operations.deliver_message import BreakerPolicy, ChannelOf
 from aval.operations.deliver_webhook import WebhookPolicy
+from aval.operations.redemption_desk import PurchaseHooks, RedemptionDesk
+from aval.operations.request_purchase import PurchaseRules
 from aval.operations.request_transfer import Rules
 from aval.operations.settle_transfer import RetryPolicy
+from aval.operations.store_file import FileKeeper
 from aval.operations.transfer_desk import DeskSettings, TransferDesk
-from aval.ports import Channel
+from aval.ports import Channel, Outbound
 from aval.rails.http import RailRegistry, callback_of
 from aval.settings import Settings, child_environment, unknown_variables
 from aval.settings.kinds import SettingsError
 from aval.storage.database import COMMAND_TIMEOUT_S, Database
+from aval.storage.document_store import DocumentStore, StoreAddress
 from aval.storage.keys_file import KeyringSource, KeysFile
 from aval.worker.loop import WorkerParts, run_worker
 from aval.worker.pump import Pace
@@ -169,8 +176,16 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
         metrics=HttpMetrics(),
         check_target=partial(_target_problem, settings),
         desk=TransferDesk(desk_db, foundation.keyring, rules_of(settings), _desk_settings(settings)),
+        redemption_desk=RedemptionDesk(
+            desk_db,
+            foundation.keyring,
+            PurchaseRules(rules_of(settings).figures, _blocked(settings, foundation.keyring)),
+            _desk_settings(settings),
+            _hooks(settings, foundation.outbound),
+        ),
         retry=_retry_policy(settings),
         rail_callback_of=callback_of,
+        files=FileKeeper(db, document_store(settings), SandboxedDecoder(), settings.documents.uploads_dir),
         outbound=foundation.outbound,
     )
 
@@ -180,8 +195,34 @@ def _jwks_policy(settings: Settings) -> JwksPolicy:
     return JwksPolicy(http.jwks_timeout, http.jwks_refresh, http.jwks_retry, http.jwks_keep)
 
 
+def document_store(settings: Settings) -> DocumentStore:
+    """Where the files of documents lie; nothing is opened yet."""
+    documents = settings.documents
+    return DocumentStore(
+        StoreAddress(documents.url, documents.endpoint, documents.region, documents.key_id, documents.secret)
+    )
+
+
 async def _target_problem(settings: Settings, url: str) -> str | None:
     return target_problem(url, is_local_allowed=settings.channels.local_targets)
+
+
+def _blocked(settings: Settings, keyring: KeyringSource) -> frozenset[bytes]:
+    """What the operator's block list is looked up by: the same keyed hashes that are stored (docs/adr/0037)."""
+    return frozenset(
+        keyring.current().index_of(entry) if entry.startswith("+") else document_index(keyring.current(), entry)
+        for entry in settings.redemptions.block_list
+    )
+
+
+def _hooks(settings: Settings, outbound: Outbound) -> PurchaseHooks:
+    asked = settings.redemptions
+    return PurchaseHooks(
+        HttpItemValidator(outbound, asked.item_validator_url, asked.item_validator_key)
+        if asked.item_validator_url
+        else None,
+        HttpRiskAdapter(outbound, asked.risk_url, asked.risk_key) if asked.risk_url else None,
+    )
 
 
 def features_of(parts: Parts) -> list[list[Route]]:
@@ -216,10 +257,13 @@ async def _administer(
     """Lend the administration as the API would answer it, for a command that comes and goes."""
     async with AsyncExitStack() as stack:
         parts = await api_parts(settings, dsn, stack)
-        administration = Administration(admin.routes(parts), actor, correlation_id)
+        routes = [*admin.routes(parts), *redemptions.routes(parts)]
+        administration = Administration(parts.db, routes, actor, correlation_id)
 
-        async def administer(method: str, path: str, query: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-            answer = await administration.answer(method, path, query, body)
+        async def administer(
+            method: str, path: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str] = NOTHING
+        ) -> tuple[int, bytes]:
+            answer = await administration.answer(method, path, query, body, headers)
             return answer.status, answer.body
 
         yield administer
@@ -278,6 +322,7 @@ async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> W
         breaker=BreakerPolicy(channels.breaker_failures_max, channels.breaker_pause),
         sweep_interval=worker.sweep_interval,
         figures=rules_of(settings).figures,
+        documents=document_store(settings),
     )
 
 

@@ -15,6 +15,7 @@ from aval.cli.admin_rules import RULES
 from aval.cli.deployment import Administer, Deployment, OpenDeployment, opened
 from aval.cli.refusal import CommandRefused
 from aval.cli.report import tell
+from aval.domain.caller import BACK_OFFICE_SCOPES
 from aval.domain.errors import Refusal
 from aval.domain.principal import AdminActor
 from aval.operations.create_admin_key import SCOPES
@@ -132,7 +133,7 @@ def author_named(actor: AdminActor) -> Author:
 async def actor_of(deployment: Deployment, db: Database) -> AdminActor:
     """Who runs the command: the holder of AVAL_ADMIN_KEY, or the command line itself; raises CommandRefused."""
     if not deployment.admin_key:
-        return AdminActor(UUID(int=0), "command-line", frozenset(SCOPES))
+        return AdminActor(UUID(int=0), "command-line", frozenset((*SCOPES, *BACK_OFFICE_SCOPES)))
     async with db.reading() as connection:
         actor = await find_admin_by_hashes(connection, deployment.keyring().credential_hashes(deployment.admin_key))
     if actor is None:

@@ -1,10 +1,18 @@
-"""The groups of `aval admin` that administer integrators, each with its commands."""
+"""The groups of `aval admin` that administer integrators and campaigns, each with its commands."""
 
 from collections.abc import Callable
 
 import typer
 
-from aval.cli import admin_accounts, admin_approvers, admin_credentials, admin_integrators
+from aval.cli import (
+    admin_accounts,
+    admin_applications,
+    admin_approvers,
+    admin_campaigns,
+    admin_credentials,
+    admin_integrators,
+    admin_participants,
+)
 from aval.cli.admin_desk import AdminDesk
 from aval.cli.deployment import CommandTree, OpenDeployment
 
@@ -18,6 +26,11 @@ GROUPS: tuple[tuple[str, str, Callable[[typer.Typer, AdminDesk], None]], ...] = 
     ("powers", "What they may approve on an account.", admin_approvers.add_powers),
     ("fees", "What an item costs.", admin_integrators.add_fees),
     ("limits", "How much may leave an account.", admin_accounts.add_limits),
+    ("campaigns", "Tenants of redemptions.", admin_campaigns.add_campaigns),
+    ("policies", "When a campaign asks for a second factor.", admin_campaigns.add_policies),
+    ("applications", "Programs of a campaign and their credentials.", admin_applications.add_applications),
+    ("participants", "People who redeem points.", admin_participants.add_participants),
+    ("points", "What participants have.", admin_participants.add_points),
 )
 
 

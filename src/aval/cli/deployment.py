@@ -19,8 +19,15 @@ from aval.storage.embedded import EmbeddedServer
 from aval.storage.embedded_binaries import EmbeddedServerFailed
 from aval.storage.keys_file import KeysFile, KeysFileError
 
-# One call of the administration: method, path, query, body; its answer is a status and a body.
-Administer = Callable[[str, str, Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
+
+class Administer(Protocol):
+    """Makes one call of the administration; its answer is a status and a body."""
+
+    def __call__(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str] = {}
+    ) -> Awaitable[tuple[int, bytes]]:
+        """Make the call; names of headers are in lower case."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,8 +246,8 @@ def _campaign(stored: StoredCampaign) -> CampaignAnswer:
         client_id=campaign.client_id,
         mode="sandbox" if campaign.is_sandbox else "live",
         status=campaign.status,  # type: ignore[arg-type]
-        catalogs=[Named(key, name) for key, name in campaign.catalogs.items()],
-        vendors=[Named(key, name) for key, name in campaign.vendors.items()],
+        catalogs=[Named(key, name) for key, name in sorted(campaign.catalogs.items())],
+        vendors=[Named(key, name) for key, name in sorted(campaign.vendors.items())],
         locale="en" if campaign.locale == "en" else "pt-BR",
         timezone=campaign.timezone,
         oidc=stored.oidc,
