@@ -56,6 +56,8 @@ class Contract:
         content = self.document["paths"][template][method.lower()]["responses"][str(reply.status)].get("content")
         if content is None:
             return [] if reply.status != 204 or not reply.body else ["a body where none is documented"]
+        if "application/json" not in content:
+            return [] if reply.headers.get("content-type") in content else ["a type of file that is not documented"]
         validator = self._validator(method, template, reply.status, content["application/json"]["schema"])
         return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(reply.json)]
 
@@ -71,7 +73,8 @@ def _head_faults(reply: Reply, correlation_id: str | None) -> list[str]:
     told = reply.headers.get("x-correlation-id", "")
     if not CORRELATION_ID.fullmatch(told) or (correlation_id is not None and told != correlation_id):
         faults.append(f"x-correlation-id: {told!r}")
-    if reply.body and reply.headers.get("content-type") != "application/json; charset=utf-8":
+    is_file = reply.headers.get("content-disposition", "").startswith("attachment")
+    if reply.body and not is_file and reply.headers.get("content-type") != "application/json; charset=utf-8":
         faults.append(f"content-type: {reply.headers.get('content-type')}")
     if reply.status in (429, 503) and not reply.headers.get("retry-after", "").isdigit():
         faults.append("no Retry-After")

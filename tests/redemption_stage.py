@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from os import getpid
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from aval.channels.outbound import OutboundHttp
+from aval.decoder.sandbox import SandboxedDecoder
 from aval.domain.caller import APPLICATION_SCOPES, BACK_OFFICE_SCOPES
 from aval.domain.campaign import Campaign, CampaignData, OidcSettings
 from aval.domain.participant import Email, NewParticipant, Participant, Profile
@@ -29,7 +31,9 @@ from aval.operations.create_application import NewApplication, create_applicatio
 from aval.operations.create_campaign import create_campaign
 from aval.operations.create_participant import create_participant
 from aval.operations.fresh import new_cpf
+from aval.operations.store_file import FileKeeper
 from aval.storage.database import Database
+from aval.storage.document_store import DocumentStore, StoreAddress
 from tests.conftest import run, with_database
 from tests.contract import Contract
 from tests.factories import AUTHOR, Client, Reply, make_keyring, make_parts, numbers
@@ -213,14 +217,18 @@ async def make_redemption_stage(
     """Build it over a migrated database; leaving judges what was answered. `more_features` are names in `aval.http`."""
     db, api_db = await Database.open(dsn), await Database.open(dsn, role="aval_app_api")
     outbound = OutboundHttp([], is_local_allowed=True)
+    directory = TemporaryDirectory(prefix="aval-documents-")
     try:
-        parts = replace(make_parts(api_db), outbound=outbound)
+        store = DocumentStore(StoreAddress(Path(directory.name, "documents").as_uri()))
+        files = FileKeeper(api_db, store, SandboxedDecoder(), None)
+        parts = replace(make_parts(api_db), outbound=outbound, files=files)
         routes = features.routes(parts)
         routes += [route for name in more_features for route in import_module(f"aval.http.{name}").routes(parts)]
         stage = RedemptionStage(db, parts, routes, build_app(parts, [routes]), issuer, Contract(routes))
         yield stage
         assert sorted(set(stage.faults)) == []
     finally:
+        directory.cleanup()
         await outbound.close()
         await db.close()
         await api_db.close()

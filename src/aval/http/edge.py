@@ -131,9 +131,11 @@ class Route:
     is_page: bool = False  # opened from a link, to which chats and mail programs may add: its query is not read
     refusals: tuple[str, ...] = ()
     access: Access | None = None  # of a redemption's route
+    also: int | None = None  # another status of success, with the same answer
     other_success: int | None = None  # another status of success, with the same body
     media: Media = "json"  # anything else is read by the handler
     is_streamed: bool = False  # the handler reads `call.chunks`; `call.body` stays empty
+    files: tuple[str, ...] = ()  # media types of a success that is a file instead of JSON
 
     @property
     def is_of_redemptions(self) -> bool:

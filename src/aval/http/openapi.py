@@ -261,7 +261,9 @@ def _responses(route: Route) -> Schema:
     success: Schema = {"description": route.summary, "headers": _headers()}
     if route.response is not None:
         success["content"] = {"application/json": {"schema": _schema_of(route.response)}}
-    responses = {str(route.success): success}
+    if route.files:
+        success["content"] = {each: {"schema": {"type": "string", "format": "binary"}} for each in route.files}
+    responses = {str(status): success for status in (route.success, route.also) if status is not None}
     if (
         route.path.endswith("/validate_token") and route.success == 202 and route.access is None
     ):  # a single that was settled at once: 201
