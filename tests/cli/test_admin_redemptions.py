@@ -92,6 +92,13 @@ def test_a_participant_is_entered_found_changed_and_suspended(admin: Do, campaig
     assert (changed["status"], changed["segment"]["catalog_id"]) == ("INACTIVE", "blue")
 
 
+def test_a_participant_is_erased_once_somebody_is_sure(command: Command, admin: Do, person: str) -> None:
+    assert command("admin", "participants", "erase", "--participant", person).exit_code == 1
+    assert admin("participants", "show", "--participant", person)["document_number"] == CPF
+    erased = admin("participants", "erase", "--participant", person, "--yes")
+    assert (erased["document_number"], erased["name"], erased["status"]) == (None, None, "INACTIVE")
+
+
 def test_points_are_posted_once_under_a_key_and_shown(admin: Do, person: str) -> None:
     words = ("points", "post", "--participant", person, "--description", "Campanha")
     first = admin(*words, "--type", "credit", "--points", "100", "--key", "k-1")

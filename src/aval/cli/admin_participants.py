@@ -92,6 +92,17 @@ def _register_changes(group: typer.Typer, desk: AdminDesk) -> None:
             body["emails"] = [{"email": each} for each in emails]
         show_one(desk.run(lambda session: ask(session, "PUT", f"/participants/{participant}", body)), is_json)
 
+    @group.command("erase")
+    def erase(
+        participant: ParticipantId,
+        is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+        is_json: IsJson = False,
+    ) -> None:
+        """Destroy a participant's name, log-in, document, numbers and files for good; purchases and points stay."""
+        if not is_sure:
+            typer.confirm("This cannot be undone. Erase the participant?", abort=True, err=True)
+        show_one(desk.run(lambda session: ask(session, "POST", f"/participants/{participant}/erase")), is_json)
+
 
 def add_points(group: typer.Typer, desk: AdminDesk) -> None:
     """Add `points`."""

@@ -120,7 +120,7 @@ async def erase_participant_row(
         "with approver as (update approvers set name = $3, document_index = $4, document_sealed = $5,"
         "   document_masked = $6, active = false, updated_at = $7 where integrator_id = $1 and approver_id = $2)"
         " update participants set username = $3, external_id = null, status = 'INACTIVE', profile_sealed = null,"
-        "  erased_at = $7, updated_at = $7 where integrator_id = $1 and participant_id = $2",
+        "  is_onboarded = false, erased_at = $7, updated_at = $7 where integrator_id = $1 and participant_id = $2",
         participant.integrator_key,
         participant.key,
         str(participant.key),
@@ -129,6 +129,17 @@ async def erase_participant_row(
         document.masked,
         at,
     )
+
+
+async def find_open_purchase(connection: Connection, integrator_key: UUID, participant_key: UUID) -> str | None:
+    """The status of a purchase that is pending or authorized; None if there is none. No new one under the guard."""
+    status: str | None = await connection.fetchval(
+        "select status from purchases where participant_id = $2 and integrator_id = $1"
+        " and status in ('pending_2fa_approval', 'authorized') order by status desc limit 1",
+        integrator_key,
+        participant_key,
+    )
+    return status
 
 
 async def raise_event_sequence(connection: Connection, integrator_key: UUID, participant_key: UUID) -> int:

@@ -202,3 +202,47 @@ async def test_the_audit_tells_what_changed_but_nothing_personal(club: Club, db:
     assert (changed["changed"], changed["after"]) == (["catalog_id", "name"], {"catalog_id": "blue"})
     told = str(acts)
     assert not any(text in told for text in (person["document_number"], person["username"], "Helena", "Outra"))
+
+
+async def test_who_is_erased_leaves_an_id_and_points_and_may_be_entered_anew(club: Club, db: Database) -> None:
+    person = await club.enter(rg="12.345.678-9")
+    path = f"/participants/{person['id']}"
+    body = {"type": "credit", "points": 5, "description": "x"}
+    await club.ask("POST", f"{path}/credits", body, idempotency_key="k")
+    reply = await club.ask("POST", f"{path}/erase")
+    assert reply.status == 200
+    assert reply.json == {
+        "id": person["id"],
+        "name": None,
+        "username": None,
+        "document_number": None,
+        "person_type": "INDIVIDUAL",
+        "status": "INACTIVE",
+        "emails": [],
+        "phones": [],
+        "segment": person["segment"],
+        "onboarding_status": "suspended",
+    }
+    assert (await club.ask("POST", f"{path}/erase")).json == reply.json
+    assert (await club.ask("GET", f"{path}/balance")).json["points_value"] == 5
+    for query in (f"login={person['username']}", f"document={person['document_number']}", f"login={person['id']}"):
+        assert (await club.apply("GET", f"/participants?{query}")).json["items"] == []
+    refused = await club.ask("PUT", path, {"status": "ACTIVE"})
+    assert (refused.status, refused.code, refused.json["extra_fields"]["status"]) == (409, "RDM000912", "INACTIVE")
+    async with db.reading() as connection:
+        row = await connection.fetchrow(
+            "select * from participants p join approvers a on a.approver_id = participant_id"
+        )
+        acts = await connection.fetchval("select count(*) from audit where action = 'participant.erased'")
+    assert acts == 1
+    assert not any(text in str(row) for text in (person["username"], "Helena", person["document_number"]))
+    again = await club.enter(username=person["username"], document_number=person["document_number"])
+    assert again["id"] != person["id"]
+
+
+async def test_nobody_but_the_operator_erases(club: Club) -> None:
+    person = await club.enter()
+    path = f"/participants/{person['id']}/erase"
+    for reply in (await club.act(person, "POST", path), await club.apply("POST", path)):
+        assert (reply.status, reply.json["extra_fields"]["scope"]) == (403, "participants.admin")
+    assert (await club.ask("POST", f"/participants/{uuid4()}/erase")).code == "113"

@@ -23,6 +23,7 @@ from aval.http.strict_json import decode
 from aval.operations.change_participant import change_participant
 from aval.operations.create_approver import document_index
 from aval.operations.create_participant import create_participant, opened_document, opened_profile
+from aval.operations.erase_participant import erase_participant
 from aval.storage.campaigns import find_tenant
 from aval.storage.onboarding import read_onboarding
 from aval.storage.participants import StoredParticipant, find_participant, find_participants
@@ -80,6 +81,16 @@ def routes(app: Parts) -> list[Route]:
             response=ParticipantAnswer,
             refusals=(NOT_FOUND, "rdm.wrong_status"),
         ),
+        redemption_route(
+            "POST",
+            PARTICIPANT + "/erase",
+            calls.erase,
+            Access(ADMIN),
+            200,
+            "Erase a participant's personal data",
+            response=ParticipantAnswer,
+            refusals=(NOT_FOUND, "rdm.wrong_status"),
+        ),
     ]
 
 
@@ -131,6 +142,18 @@ class Participants:
             participant_key=key,
             changes=changes_of(decode(call.body, ParticipantChange)),
             kind=call.redeemer.kind,
+            keyring=self._app.keyring.current(),
+            author=author_of(call),
+        )
+        return json_answer(200, await self.shown(call, stored))
+
+    async def erase(self, call: Call) -> Answer:
+        """POST /participants/{id}/erase."""
+        tenant_key, key = await participant_of(self._app.db, call)
+        stored = await erase_participant(
+            self._app.db,
+            integrator_key=tenant_key,
+            participant_key=key,
             keyring=self._app.keyring.current(),
             author=author_of(call),
         )
