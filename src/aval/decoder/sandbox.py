@@ -1,6 +1,7 @@
 """Lends files to child processes, few at a time, and takes nothing from them but bytes and an exit status."""
 
 import asyncio
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -36,7 +37,8 @@ class SandboxedDecoder:
             self._admitted -= 1
 
     async def _rewrite(self, source: BinaryIO, target: BinaryIO, media_type: str) -> bool:
-        source.seek(0)
+        source.flush()
+        os.lseek(source.fileno(), 0, os.SEEK_SET)  # the child has the descriptor, and not what is buffered here
         child = await asyncio.create_subprocess_exec(
             *_CHILD,
             media_type,

@@ -233,13 +233,13 @@ class Verdict:
         """Members that do not fit the decision, each with what is wrong."""
         faults = []
         if self.reason_code is not None and self.reason_code not in REASONS[self.decision]:
-            faults.append(("reason_code", "not allowed for this decision"))
+            faults.append(("reason_code", "invalid_value"))
         if self.reason_code is None and REASONS[self.decision]:
-            faults.append(("reason_code", "required for this decision"))
+            faults.append(("reason_code", "missing"))
         if self.reason_code == "other" and not self.public_message:
-            faults.append(("public_message", "required with this reason"))
+            faults.append(("public_message", "missing"))
         if self.expires_on is not None and self.decision is not Decision.APPROVE:
-            faults.append(("expires_on", "only with approve"))
+            faults.append(("expires_on", "invalid_value"))
         return faults
 
     @property

@@ -11,6 +11,7 @@ from aval.domain.target import target_problem
 from aval.http.metrics_view import HttpMetrics
 from aval.operations.settle_transfer import RetryPolicy
 from aval.operations.transfer_desk import TransferDesk
+from aval.operations.store_file import FileKeeper
 from aval.ports import Outbound, RailAnswer, Rails
 from aval.storage.database import Database
 
@@ -72,3 +73,4 @@ class Parts:
     retry: RetryPolicy | None = None
     rail_callback_of: Callable[[bytes], tuple[UUID, RailAnswer]] | None = None
     outbound: Outbound | None = None  # None only where no participant token is checked
+    files: FileKeeper | None = None  # None only where no file of a document is sent or seen

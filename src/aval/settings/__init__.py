@@ -15,6 +15,7 @@ from typing import Any, Self
 from aval.settings import kinds
 from aval.settings.budgets import BudgetSettings
 from aval.settings.kinds import Known, Setting, SettingProblem, SettingsError, within
+from aval.settings.documents import DocumentSettings
 
 Network = IPv4Network | IPv6Network
 
@@ -288,6 +289,8 @@ class Settings:
 
 
 GROUPS: Mapping[str, type[Any]] = dict(Settings.__annotations__)
+    documents: DocumentSettings
+    redemptions: RedemptionSettings
 
 
 def settings_of(group: type[Any]) -> list[Setting]:

@@ -29,10 +29,12 @@ from aval.ports import Outbound, Rails
 from aval.storage.callbacks import PromisedCallback, claim_callbacks
 from aval.storage.challenges import OperationId
 from aval.storage.database import Database, DatabaseUnavailable, LockNotWon
+from aval.storage.document_store import DocumentStore
 from aval.storage.idempotency import forget_old_answers
 from aval.storage.messages import PromisedMessage, claim_messages
 from aval.storage.request_signatures import forget_old_signatures
 from aval.storage.settlements import SettlementJob, claim_settlements
+from aval.worker.documents import EXPIRY_INTERVAL, PURGE_INTERVAL, expire_and_collect, purge_and_renew
 from aval.worker.pump import Pace, Pump, Work
 
 SWEEP_ROWS_MAX = 500
@@ -73,6 +75,7 @@ class WorkerParts:
     breaker: BreakerPolicy
     sweep_interval: timedelta
     figures: BudgetFigures = BudgetFigures()
+    documents: DocumentStore | None = None  # None only where no file of a document is ever stored
 
 
 async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
@@ -189,6 +192,15 @@ async def _forget(parts: WorkerParts, stopping: asyncio.Event) -> None:
 
 async def _watch(parts: WorkerParts, told: set[tuple[str, str | None]]) -> None:
     """Log each alarm once while it lasts."""
+async def _collect(parts: WorkerParts, stopping: asyncio.Event) -> None:
+    if parts.documents is not None:
+        await expire_and_collect(parts.settle_db, parts.documents, stopping)
+
+
+async def _purge(parts: WorkerParts, stopping: asyncio.Event) -> None:
+    await purge_and_renew(parts.settle_db, parts.keyring.current(), stopping)
+
+
     alarms = {(a.name, a.integrator): a for a in await watch_guesses(parts.settle_db, figures=parts.figures)}
     for (name, integrator), alarm in alarms.items():
         if (name, integrator) not in told:

@@ -5,6 +5,7 @@ from aval.http.parts import Parts
 from aval.http.redemptions import (
     applications,
     campaigns,
+    documents,
     oauth,
     orders,
     participants,
@@ -15,7 +16,10 @@ from aval.http.redemptions import (
     sandbox,
 )
 
-FEATURES = (campaigns, policies, applications, oauth, participants, points, phones, purchases, orders, sandbox)
+FEATURES = (
+    *(campaigns, policies, applications, oauth, participants, points, phones),
+    *(documents, reviews, purchases, orders, sandbox),
+)
 
 
 def routes(parts: Parts) -> list[Route]:
