@@ -26,7 +26,9 @@ from aval.operations.fresh import digits, new_cpf, new_phone
 from aval.operations.grant_powers import grant_powers
 from aval.operations.post_entry import EntryRequest, post_entry
 from aval.operations.record_act import Author
+from aval.operations.redemption_desk import PurchaseHooks, RedemptionDesk
 from aval.operations.register_contact import register_contact
+from aval.operations.request_purchase import PurchaseRules
 from aval.operations.request_transfer import Rules
 from aval.operations.seed_sandbox import BALANCE, POWERS
 from aval.operations.transfer_desk import DeskSettings, TransferDesk
@@ -234,7 +236,9 @@ class SandboxRails:
         return SandboxRail()
 
 
-def make_parts(db: Database, *, is_production: bool = False, rules: Rules | None = None) -> Parts:
+def make_parts(
+    db: Database, *, is_production: bool = False, rules: Rules | None = None, hooks: PurchaseHooks | None = None
+) -> Parts:
     """The parts of an API process over a database, with the keys of `make_keyring` and a desk for transfers."""
     settings = HttpSettings(is_production=is_production, has_ops_routes=False, has_access_log=False)
     keyring = KeyringHolder()
@@ -245,6 +249,9 @@ def make_parts(db: Database, *, is_production: bool = False, rules: Rules | None
         settings=settings,
         metrics=HttpMetrics(),
         desk=TransferDesk(db, keyring, rules or Rules(), DeskSettings()),
+        redemption_desk=RedemptionDesk(
+            db, keyring, PurchaseRules((rules or Rules()).figures), DeskSettings(), hooks or PurchaseHooks()
+        ),
     )
 
 
@@ -263,7 +270,8 @@ class Reply:
     @property
     def code(self) -> str | None:
         """The code of an error body."""
-        return str(self.json["code"]) if self.body and "code" in self.json else None
+        is_json = self.headers.get("content-type", "").startswith("application/json")
+        return str(self.json["code"]) if is_json and self.body and "code" in self.json else None
 
 
 class Client:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Protocol
 from uuid import UUID
 
 from aval.domain.money import Brl
+from aval.domain.purchase_request import ItemVerdict, PurchaseRequest, RiskDecision
 
 
 class DeliveryOutcome(Enum):
@@ -184,4 +185,20 @@ class FileDecoder(Protocol):
 
     async def rewrite(self, source: BinaryIO, target: BinaryIO, media_type: str) -> bool:
         """Write what a file shows, without anything else of it; false if it cannot be read. Raises DecoderBusy."""
+        ...
+
+
+class ItemValidator(Protocol):
+    """Says whether the items of a purchase may be redeemed; asked before its transaction, for 2 s at most."""
+
+    async def validate(self, request: PurchaseRequest) -> tuple[ItemVerdict, str]:
+        """The verdict, and the SKU if its quantity is limited; may raise: the purchase is then not completed."""
+        ...
+
+
+class RiskAdapter(Protocol):
+    """Says whether a purchase looks like its participant's; asked before its transaction, for 2 s at most."""
+
+    async def decide(self, request: PurchaseRequest) -> RiskDecision:
+        """The decision; may raise: it then is `unspecified`."""
         ...

@@ -83,6 +83,14 @@ _ORDER_STATES = {
 }
 
 
+class StatusLine(msgspec.Struct, frozen=True):
+    """One change of a purchase's status, as it is told."""
+
+    status: str
+    at: str
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class OrderItem(msgspec.Struct, frozen=True, array_like=True):
     """One line of an order; `facts` are the ids of the product and what is only recorded."""
 
@@ -149,7 +157,7 @@ class Purchase(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     orders: tuple[Order, ...]
-    status_history: tuple[Mapping[str, str], ...]
+    status_history: tuple[StatusLine, ...]
     rejection_reason: str | None = None
     refunded_points: int = 0
     authorized_until: datetime | None = None
@@ -239,9 +247,8 @@ def moved(
     )
 
 
-def _line(status: PurchaseStatus, at: datetime, reason: str | None) -> Mapping[str, str]:
-    line = {"status": status.value, "at": wire_datetime(at)}
-    return line if reason is None else line | {"reason": reason}
+def _line(status: PurchaseStatus, at: datetime, reason: str | None) -> StatusLine:
+    return StatusLine(status.value, wire_datetime(at), reason or msgspec.UNSET)
 
 
 def _until(status: PurchaseStatus, at: datetime, ttl: timedelta | None) -> datetime | None:

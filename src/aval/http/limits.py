@@ -67,6 +67,12 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return headers
 
 
+def address_of(scope: Scope) -> str | None:
+    """Read whom the connection comes from, or the client for whom a trusted proxy speaks."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
 def correlation_id_of(headers: Mapping[str, str]) -> str:
     """The caller's correlation id if it may be used, else a new one."""
     given = headers.get("x-correlation-id")

@@ -9,6 +9,7 @@ from uuid import UUID
 from aval.domain.keyring import Keyring
 from aval.domain.target import target_problem
 from aval.http.metrics_view import HttpMetrics
+from aval.operations.redemption_desk import RedemptionDesk
 from aval.operations.settle_transfer import RetryPolicy
 from aval.operations.transfer_desk import TransferDesk
 from aval.operations.store_file import FileKeeper
@@ -70,6 +71,7 @@ class Parts:
     metrics: HttpMetrics
     check_target: TargetCheck = check_target_form
     desk: TransferDesk | None = None  # None only where no transfer call is served
+    redemption_desk: RedemptionDesk | None = None  # None only where no purchase is made
     retry: RetryPolicy | None = None
     rail_callback_of: Callable[[bytes], tuple[UUID, RailAnswer]] | None = None
     outbound: Outbound | None = None  # None only where no participant token is checked

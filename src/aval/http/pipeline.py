@@ -18,6 +18,7 @@ from aval.http.limits import (
     Receive,
     Scope,
     Send,
+    address_of,
     body_chunks,
     check_declared_size,
     check_head,
@@ -107,6 +108,7 @@ class Pipeline:
             headers=headers,
             body=b"",
             correlation_id=correlation_id_of(headers),
+            client_address=address_of(scope),
         )
         exchange = Exchange(scope, receive, send, is_body_pending=has_body(headers))
         try:

@@ -64,10 +64,11 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """The same call was answered before, with these bytes."""
+    """An answer as it is kept under the call's key; a replay if it was given before."""
 
     status: int
     body: bytes
+    is_replay: bool = True
 
 
 JudgedCall = Judged | Kept | Refusal | Postponed

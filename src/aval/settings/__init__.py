@@ -15,6 +15,7 @@ from typing import Any, Self
 from aval.settings import kinds
 from aval.settings.budgets import BudgetSettings
 from aval.settings.kinds import Known, Setting, SettingProblem, SettingsError, within
+from aval.settings.redemptions import RedemptionSettings
 from aval.settings.documents import DocumentSettings
 
 Network = IPv4Network | IPv6Network
@@ -256,6 +257,7 @@ class Settings:
     channels: ChannelSettings
     worker: WorkerSettings
     budgets: BudgetSettings
+    redemptions: RedemptionSettings
 
     @classmethod
     def read(cls, environ: Mapping[str, str], *, default_environment: str | None = None) -> Self:

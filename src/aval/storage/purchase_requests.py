@@ -136,7 +136,7 @@ async def read_past(connection: Connection, questions: Sequence[PurchaseQuestion
     return [Past(*row) for row in rows]
 
 
-async def find_purchase_twins(connection: Connection, question: PurchaseQuestion) -> bool:
+async def is_key_used(connection: Connection, question: PurchaseQuestion) -> bool:
     """Whether the key of a call was used before, so that nobody outside needs to be asked again."""
     found: bool = await connection.fetchval(
         "select exists (select from purchases where idempotency_key = $3 and request_path = $2 and integrator_id = $1)",
@@ -289,7 +289,7 @@ def _purchase_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
         purchase.origin_correlation_id,
         purchase.authorized_until,
         purchase.confirmed_at,
-        purchase.status_history,
+        msgspec.json.encode(purchase.status_history),  # in an array of jsonb a list would be a dimension
         purchase.created_at,
         draft.audit_key,
         draft.actor,

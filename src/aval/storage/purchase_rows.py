@@ -1,10 +1,8 @@
 """Rows of `purchases`, `orders` and `order_items` as the domain's values."""
 
-from typing import Any
-
 import msgspec
 
-from aval.domain.purchase import Order, Purchase, PurchaseStatus
+from aval.domain.purchase import Order, Purchase, PurchaseStatus, StatusLine
 from aval.storage.database import Row
 
 # Selected wherever a purchase is read: p purchases, q participants, v approvers. Orders come as one JSON text in the
@@ -36,7 +34,6 @@ _ORDERS = msgspec.json.Decoder(tuple[Order, ...])
 
 def purchase_of(row: Row) -> Purchase:
     """The purchase in a row with PURCHASE_COLUMNS."""
-    history: list[Any] = row["status_history"]
     return Purchase(
         tenant_key=row["tenant_key"],
         key=row["purchase_id"],
@@ -66,7 +63,7 @@ def purchase_of(row: Row) -> Purchase:
         origin_correlation_id=row["origin_correlation_id"],
         authorized_until=row["authorized_until"],
         confirmed_at=row["confirmed_at"],
-        status_history=tuple(history),
+        status_history=msgspec.convert(row["status_history"], tuple[StatusLine, ...]),
         event_sequence=row["purchase_sequence"],
         created_at=row["purchase_created_at"],
         updated_at=row["purchase_updated_at"],

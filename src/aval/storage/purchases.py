@@ -104,7 +104,7 @@ def _move_columns(move: PurchaseMove) -> tuple[Any, ...]:
         after.rejection_reason,
         after.confirmed_at,
         after.authorized_until,
-        list(after.status_history),
+        msgspec.json.encode(after.status_history),  # in an array of jsonb a list would be a dimension
         after.event_sequence,
         _order_status(before, after),
         after.updated_at,
