@@ -11,8 +11,8 @@ from aval.domain.target import target_problem
 from aval.http.metrics_view import HttpMetrics
 from aval.operations.redemption_desk import RedemptionDesk
 from aval.operations.settle_transfer import RetryPolicy
-from aval.operations.transfer_desk import TransferDesk
 from aval.operations.store_file import FileKeeper
+from aval.operations.transfer_desk import TransferDesk
 from aval.ports import Outbound, RailAnswer, Rails
 from aval.storage.database import Database
 

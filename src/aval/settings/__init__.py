@@ -14,9 +14,9 @@ from typing import Any, Self
 
 from aval.settings import kinds
 from aval.settings.budgets import BudgetSettings
+from aval.settings.documents import DocumentSettings
 from aval.settings.kinds import Known, Setting, SettingProblem, SettingsError, within
 from aval.settings.redemptions import RedemptionSettings
-from aval.settings.documents import DocumentSettings
 
 Network = IPv4Network | IPv6Network
 
@@ -257,6 +257,7 @@ class Settings:
     channels: ChannelSettings
     worker: WorkerSettings
     budgets: BudgetSettings
+    documents: DocumentSettings
     redemptions: RedemptionSettings
 
     @classmethod
@@ -291,8 +292,6 @@ class Settings:
 
 
 GROUPS: Mapping[str, type[Any]] = dict(Settings.__annotations__)
-    documents: DocumentSettings
-    redemptions: RedemptionSettings
 
 
 def settings_of(group: type[Any]) -> list[Setting]:

@@ -87,6 +87,8 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
         group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts, stopping), stopping))
         group.create_task(_every(SEAL_INTERVAL, lambda: _seal(parts, stopping), stopping))
         group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts, stopping), stopping))
+        group.create_task(_every(EXPIRY_INTERVAL, lambda: _collect(parts, stopping), stopping))
+        group.create_task(_every(PURGE_INTERVAL, lambda: _purge(parts, stopping), stopping))
         told: set[tuple[str, str | None]] = set()
         group.create_task(_every(WATCH_INTERVAL, lambda: _watch(parts, told), stopping))
 
@@ -190,8 +192,6 @@ async def _forget(parts: WorkerParts, stopping: asyncio.Event) -> None:
                 forgotten = await forget(connection, most=FORGET_ROWS_MAX)
 
 
-async def _watch(parts: WorkerParts, told: set[tuple[str, str | None]]) -> None:
-    """Log each alarm once while it lasts."""
 async def _collect(parts: WorkerParts, stopping: asyncio.Event) -> None:
     if parts.documents is not None:
         await expire_and_collect(parts.settle_db, parts.documents, stopping)
@@ -201,6 +201,8 @@ async def _purge(parts: WorkerParts, stopping: asyncio.Event) -> None:
     await purge_and_renew(parts.settle_db, parts.keyring.current(), stopping)
 
 
+async def _watch(parts: WorkerParts, told: set[tuple[str, str | None]]) -> None:
+    """Log each alarm once while it lasts."""
     alarms = {(a.name, a.integrator): a for a in await watch_guesses(parts.settle_db, figures=parts.figures)}
     for (name, integrator), alarm in alarms.items():
         if (name, integrator) not in told:

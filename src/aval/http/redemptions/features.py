@@ -13,6 +13,7 @@ from aval.http.redemptions import (
     points,
     policies,
     purchases,
+    reviews,
     sandbox,
 )
 
