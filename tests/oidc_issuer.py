@@ -1,8 +1,4 @@
-"""An OIDC issuer on this machine: a process that serves its keys, and the tokens it would hand out.
-
-`python -m tests.oidc_issuer DIRECTORY` serves `jwks.json` of the directory and prints its port. What lies beside it
-says how it fails: `status` (that status), `hang` (no answer). Each request adds a line to `requests`.
-"""
+"""An OIDC issuer on this machine: a process that serves its keys, and the tokens it would hand out."""
 
 import asyncio
 import base64
@@ -12,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +16,13 @@ from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 AUDIENCE = "loyalty-app"
-HANG_S = 30
 Key = RSAKey | ECKey | OctKey | OKPKey
+
+
+@cache
+def _first_keys() -> dict[str, Key]:
+    """Made once: RSA takes long, and a test is none the wiser."""
+    return {"rsa-1": RSAKey.generate_key(2048), "ec-1": ECKey.generate_key("P-256")}
 
 
 class Issuer:
@@ -30,7 +31,7 @@ class Issuer:
     def __init__(self, directory: Path, url: str) -> None:
         self._directory = directory
         self.url = url
-        self.keys: dict[str, Key] = {"rsa-1": RSAKey.generate_key(2048), "ec-1": ECKey.generate_key("P-256")}
+        self.keys: dict[str, Key] = dict(_first_keys())
         self.tell()
 
     @property
@@ -118,7 +119,7 @@ def _segment(data: bytes) -> str:
 async def issuing(directory: Path) -> AsyncIterator[Issuer]:
     """Run the process on a free port of the loopback."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.oidc_issuer", str(directory), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "tests.oidc_server", str(directory), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -127,33 +128,3 @@ async def issuing(directory: Path) -> AsyncIterator[Issuer]:
     finally:
         process.terminate()
         await process.wait()
-
-
-def serve(directory: Path) -> None:
-    """Serve until the process is ended."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            with (directory / "requests").open("a") as asked:
-                asked.write(f"{self.path}\n")
-            if (directory / "hang").exists():
-                time.sleep(HANG_S)
-            status = directory / "status"
-            body = (directory / "jwks.json").read_bytes()
-            self.send_response(int(status.read_text()) if status.exists() else 200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    print(server.server_port, flush=True)
-    server.serve_forever()
-
-
-if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
