@@ -13,7 +13,7 @@ from tests.phones import Owner, key_of
 from tests.redemption_stage import RedemptionStage
 from tests.stage import wrong
 
-ROUNDS = 6  # with either order of the two calls
+ROUNDS = 4  # with either order of the two calls
 
 
 @pytest.fixture
