@@ -185,3 +185,23 @@ async def test_days_of_the_statement_are_those_of_the_campaign_and_both_ends_cou
         assert (reply.status, reply.json["total"], len(reply.json["items"])) == (200, expected, expected), query
         operator = await club.ask("GET", f"/participants/{person['id']}/statement?{query}")
         assert operator.json == reply.json
+
+
+async def test_who_got_no_answer_repeats_the_call_under_its_key_and_has_one_line(club: Club, db: Database) -> None:
+    person = await club.enter()
+    async with db.transaction() as connection:
+        await connection.execute(
+            "create function die() returns trigger language plpgsql as $$"
+            " begin perform pg_terminate_backend(pg_backend_pid()); return null; end $$"
+        )
+        await connection.execute(
+            "create constraint trigger dies after insert on points_entries deferrable initially deferred"
+            " for each row execute function die()"
+        )
+    lost = await credit(club, person, 7, "k")
+    assert (lost.status, lost.code) == (500, "QIT000500")  # nobody knows; 503 would say that nothing was kept
+    async with db.transaction() as connection:
+        await connection.execute("drop trigger dies on points_entries")
+    again, twice = await credit(club, person, 7, "k"), await credit(club, person, 7, "k")
+    assert (again.status, again.json["available_after"], twice.body) == (201, 7, again.body)
+    assert (await club.act(person, "GET", "/participants/me/statement")).json["total"] == 1
