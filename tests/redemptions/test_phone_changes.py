@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from aval.domain.budget import BudgetFigures
 from aval.domain.phone import TRANSITIONS, PhoneStatus
 from aval.operations.erase_phones import erase_phones
+from aval.operations.expire_window import expire_windows
 from aval.storage.database import Database
 from aval.storage.participants import guard_participants
 from tests.buyers import ENABLED, Buyer
@@ -168,6 +170,31 @@ async def test_a_locked_participant_gets_no_tokens_at_all(redemptions: Redemptio
         for _ in range(5):
             await free.wrong(made)
     assert (await free.register()).status == 202  # the sandbox has no budgets
+
+
+async def test_the_sweep_ends_registrations_nobody_asked_about(
+    own_redemptions: RedemptionStage, db_as: Callable[[str], Awaitable[Database]]
+) -> None:
+    owner, other = [await Owner.make(own_redemptions) for _ in range(2)]
+    made, in_time = await owner.register(), await other.register()
+    former = await other.activate()
+    waiting = await other.register()
+    assert (await other.validate(waiting)).status == 202
+    for device, each in ((made, owner), (waiting, other)):
+        await each.shift(device, timedelta(hours=1))
+    assert await expire_windows(await db_as("aval_app_settle"), most=10) == (2, 0)
+    for device, each in ((made, owner), (waiting, other)):
+        assert await each.status(device) == ("failed", "approval_window_expired")
+        assert await each.events(device) == ["device.failed"]
+        assert (await each.acts(device))[-1] == "device.failed"
+    assert await other.status(in_time) == ("failed", "superseded")
+    assert await other.status(former) == ("active", None)
+    origins = await own_redemptions.fetch(
+        "select o.correlation_id = e.correlation_id from events e join operations o using (integrator_id, operation_id)"
+        " where e.operation_id = $1",
+        key_of(made),
+    )
+    assert origins == [(True,)]
 
 
 async def test_an_erased_number_is_nowhere_any_more(

@@ -33,8 +33,8 @@ async def block_phone(db: Database, *, device_key: UUID, reason: str, author: Au
         rejected = await leave_phone(connection, device, author=author)
         after = device.moved(PhoneStatus.BLOCKED, await read_clock(connection))
         moves = [move for move in ended if move is not None]
-        moves.append(PhoneMove(device, after, {"reason": reason, "purchases_rejected": rejected}))
-        await move_phones(connection, moves, author=author)
+        moves.append(PhoneMove(device, after, author, {"reason": reason, "purchases_rejected": rejected}))
+        await move_phones(connection, moves)
         await tell_onboarded(
             connection,
             tenant_key=device.integrator_key,
@@ -53,7 +53,7 @@ async def unblock_phone(db: Database, *, device_key: UUID, reason: str, author: 
         if device.status is not PhoneStatus.BLOCKED:
             raise wrong_status(device)
         after = device.moved(PhoneStatus.ACTIVE, await read_clock(connection))
-        await move_phones(connection, [PhoneMove(device, after, {"reason": reason})], author=author)
+        await move_phones(connection, [PhoneMove(device, after, author, {"reason": reason})])
         await tell_onboarded(
             connection,
             tenant_key=device.integrator_key,

@@ -82,11 +82,11 @@ async def _approved(
     if not await is_number_free(connection, device, policy):
         raise Refusal("rdm.device_number_in_use")
     after = await activated(connection, device, policy, judged)
-    moves = [PhoneMove(device, after, judged.audit_details)]
+    moves = [PhoneMove(device, after, call.author, judged.audit_details)]
     if former is not None:
         replaced = former.moved(PhoneStatus.REPLACED, judged.now, replaced_by=device.key)
-        moves.append(PhoneMove(former, replaced))
-    await move_phones(connection, moves, author=call.author)
+        moves.append(PhoneMove(former, replaced, call.author))
+    await move_phones(connection, moves)
     await tell_onboarded(
         connection,
         tenant_key=device.integrator_key,
@@ -117,7 +117,7 @@ async def _await_former(
     if judged.call.has_budgets:
         is_digits_spent = await refuse_phone_message(connection, device=former, policy=policy, figures=figures, now=now)
     after = device.moved(PhoneStatus.PENDING_REPLACEMENT, now, verified_at=now, replacement_key=new_key(now))
-    await move_phones(connection, [PhoneMove(device, after, judged.audit_details)], author=call.author)
+    await move_phones(connection, [PhoneMove(device, after, call.author, judged.audit_details)])
     application_key = call.caller.application_key
     assert application_key is not None
     challenge = await promise_phone_token(

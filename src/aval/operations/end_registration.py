@@ -17,7 +17,7 @@ async def end_registration(connection: Connection, device: PhoneDevice, *, reaso
     """
     ended = await end_challenge(connection, device, reason=reason, author=author)
     if ended is not None:
-        await move_phones(connection, [ended], author=author)
+        await move_phones(connection, [ended])
 
 
 async def end_challenge(
@@ -42,4 +42,4 @@ async def end_challenge(
         correlation_id=author.correlation_id,
     )
     await write_decisions(connection, [decision])
-    return PhoneMove(device, device.failed(reason, now), decision.audit_details)
+    return PhoneMove(device, device.failed(reason, now), author, decision.audit_details)

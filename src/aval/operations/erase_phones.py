@@ -36,11 +36,11 @@ async def erase_phones(
             moves += [] if ended is None else [ended]
     now = await read_clock(connection)
     moves += [
-        PhoneMove(device, device.moved(PhoneStatus.REMOVED, now), {"erased": True})
+        PhoneMove(device, device.moved(PhoneStatus.REMOVED, now), author, {"erased": True})
         for device in present
         if device.is_in_use
     ]
-    await move_phones(connection, moves, author=author, has_notices=False)
+    await move_phones(connection, moves, has_notices=False)
     for key in await list_phone_keys(connection, tenant_key, participant_key):
         await overwrite_number(
             connection,

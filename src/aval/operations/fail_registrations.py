@@ -19,8 +19,9 @@ async def fail_registrations(
     What is known of each challenge's end goes into the one audit row of its device.
     """
     by_operation = {(d.transfer.integrator_key, d.transfer.key): d for d in decisions}
+    moves = []
     for device in await read_registering_phones(connection, list(by_operation)):
         decision = by_operation[device.integrator_key, device.operation_key]
         author = Author(decision.actor, decision.correlation_id)
-        move = PhoneMove(device, device.failed(reason, at), decision.audit_details)
-        await move_phones(connection, [move], author=author)
+        moves.append(PhoneMove(device, device.failed(reason, at), author, decision.audit_details))
+    await move_phones(connection, moves)

@@ -29,10 +29,11 @@ _ACTIONS = {status: f"device.{status.value}" for status in PhoneStatus} | {
 
 @dataclass(frozen=True, slots=True)
 class PhoneMove:
-    """A device as it was and as it is now; `details` go into its audit row."""
+    """A device as it was and as it is now, and who moved it; `details` go into its audit row."""
 
     before: PhoneDevice
     after: PhoneDevice
+    author: Author
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -47,9 +48,7 @@ class PhoneMove:
         return self.after.event_sequence > self.before.event_sequence
 
 
-async def move_phones(
-    connection: Connection, moves: Sequence[PhoneMove], *, author: Author, has_notices: bool = True
-) -> None:
+async def move_phones(connection: Connection, moves: Sequence[PhoneMove], *, has_notices: bool = True) -> None:
     """Write moves in the running transaction; whoever gives up its place goes first, for a participant has one device.
 
     A number that is replaced, removed or blocked gets a notice without a token.
@@ -58,14 +57,14 @@ async def move_phones(
     for part in (leaving, [move for move in moves if move.after.is_in_use]):
         if part:
             await write_phones(connection, [(move.before, move.after) for move in part])
-    await append_events(connection, [_event_of(move, author) for move in moves if move.is_told])
-    await append_audit(connection, [_act_of(move, author) for move in moves])
+    await append_events(connection, [_event_of(move) for move in moves if move.is_told])
+    await append_audit(connection, [_act_of(move) for move in moves])
     for move in moves:
         if has_notices and move.before.is_in_use and move.after.status in _NOTICES:
-            await _notice(connection, move.after, author)
+            await _notice(connection, move.after, move.author)
 
 
-def _event_of(move: PhoneMove, author: Author) -> EventRow:
+def _event_of(move: PhoneMove) -> EventRow:
     device, event_id = move.after, fresh_key()
     body = event_body(
         move.action,
@@ -73,7 +72,7 @@ def _event_of(move: PhoneMove, author: Author) -> EventRow:
         at=device.updated_at,
         event_id=event_id,
         sequence=device.event_sequence,
-        correlation_id=author.correlation_id,
+        correlation_id=move.author.correlation_id,
     )
     return EventRow(
         integrator_key=device.integrator_key,
@@ -83,19 +82,19 @@ def _event_of(move: PhoneMove, author: Author) -> EventRow:
         sequence=device.event_sequence,
         event_type=move.action,
         body=body,
-        correlation_id=author.correlation_id,
+        correlation_id=move.author.correlation_id,
         at=device.updated_at,
     )
 
 
-def _act_of(move: PhoneMove, author: Author) -> AuditRow:
+def _act_of(move: PhoneMove) -> AuditRow:
     device = move.after
     return AuditRow(
         integrator_key=device.integrator_key,
-        actor=author.name,
+        actor=move.author.name,
         action=move.action,
         operation_key=None,
-        correlation_id=author.correlation_id,
+        correlation_id=move.author.correlation_id,
         at=device.updated_at,
         details={
             "key": device.key,

@@ -86,7 +86,7 @@ async def failed_with(connection: Connection, call: PhoneCall, device: PhoneDevi
     """Make the device `failed` whose challenge was rejected by this call."""
     assert judged.after.rejection_reason is not None
     after = device.failed(Reason(judged.after.rejection_reason), judged.now)
-    await move_phones(connection, [PhoneMove(device, after, judged.audit_details)], author=call.author)
+    await move_phones(connection, [PhoneMove(device, after, call.author, judged.audit_details)])
     return after
 
 

@@ -41,8 +41,8 @@ async def remove_phone(
         if device.is_in_use:
             rejected = await leave_phone(connection, device, author=author)
             removed = device.moved(PhoneStatus.REMOVED, await read_clock(connection))
-            moves.append(PhoneMove(device, removed, {"purchases_rejected": rejected}))
-        await move_phones(connection, moves, author=author)
+            moves.append(PhoneMove(device, removed, author, {"purchases_rejected": rejected}))
+        await move_phones(connection, moves)
         if device.is_in_use:
             await ask_documents_again(
                 connection,

@@ -37,10 +37,10 @@ async def reset_phone(db: Database, *, device_key: UUID, reason: str, author: Au
         rejected = await leave_phone(connection, device, author=author)
         now = await read_clock(connection)
         details = {"reason": reason, "purchases_rejected": rejected, "reset": True}
-        moves = [PhoneMove(device, device.moved(PhoneStatus.REMOVED, now), details)]
+        moves = [PhoneMove(device, device.moved(PhoneStatus.REMOVED, now), author, details)]
         if ended is not None:
             moves.append(await _completed(connection, ended))
-        await move_phones(connection, moves, author=author)
+        await move_phones(connection, moves)
         await ask_documents_again(
             connection,
             tenant_key=device.integrator_key,
@@ -63,7 +63,7 @@ async def _completed(connection: Connection, ended: PhoneMove) -> PhoneMove:
         return ended
     cooldown = timedelta(hours=policy.device_change_cooldown_hours)
     after = waiting.activated(ended.after.updated_at, cooldown=cooldown)
-    return PhoneMove(waiting, after, ended.details)
+    return PhoneMove(waiting, after, ended.author, ended.details)
 
 
 async def guarded_by_operator(connection: Connection, device_key: UUID) -> PhoneDevice:
