@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from aval.cli.deployment import Deployment, opened
 from aval.cli.refusal import CommandRefused
+from aval.domain.keyring import OPTIONAL
 from aval.storage.database import Connection
 from aval.storage.migrations import read_migrations
 from aval.storage.production import has_standby, sandbox_shortcuts
@@ -53,10 +54,14 @@ def _process_findings(deployment: Deployment) -> list[Finding]:
 
 def _key_findings(deployment: Deployment) -> list[Finding]:
     try:
-        deployment.keyring()
+        keyring = deployment.keyring()
     except CommandRefused as refused:
         return [Finding("keys", "refuse", sentence) for sentence in refused.sentences]
-    return []
+    sentence = (
+        "Run `aval admin keyring rotate {}`: the keys file is older than this purpose, which answers 503 without it."
+    )
+    missing = sorted(purpose for purpose in OPTIONAL if not keyring.all_of(purpose))
+    return [Finding(f"keys:{purpose}", "warn", sentence.format(purpose)) for purpose in missing]
 
 
 def _stranger_findings(strangers: Sequence[str]) -> list[Finding]:

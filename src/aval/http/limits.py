@@ -74,9 +74,9 @@ def address_of(scope: Scope) -> str | None:
 
 
 def correlation_id_of(headers: Mapping[str, str]) -> str:
-    """The caller's correlation id if it may be used, else a new one."""
-    given = headers.get("x-correlation-id")
-    return given if given is not None and _CORRELATION_ID.fullmatch(given) else str(uuid.uuid4())
+    """The caller's correlation id – of several the first – if it may be used, else a new one."""
+    given = headers.get("x-correlation-id", "").partition(REPEATED)[0]
+    return given if _CORRELATION_ID.fullmatch(given) else str(uuid.uuid4())
 
 
 def check_head(scope: Scope) -> None:
@@ -135,12 +135,11 @@ async def body_chunks(receive: Receive, *, limit: int, timeout: timedelta) -> As
         left_s -= loop.time() - asked_at
         if message["type"] == "http.disconnect":
             raise ClientGone
-        chunk = message.get("body", b"")
-        size += len(chunk)
+        size += len(message.get("body", b""))
         if size > limit:
             raise closing("qit.payload_too_large")
         has_more = message.get("more_body", False)
-        yield chunk
+        yield message.pop("body", b"")  # held by nobody here while it is worked on
 
 
 def check_declared_size(headers: Mapping[str, str], limit: int) -> None:

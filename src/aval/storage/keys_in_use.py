@@ -7,6 +7,7 @@ SEALED = (
     ("approvers", "document_sealed"),
     ("contacts", "destination_sealed"),
     ("integrators", "rail_secret_sealed"),
+    ("participants", "profile_sealed"),
     ("webhook_endpoints", "headers_sealed"),
     ("webhook_endpoints", "secret_sealed"),
     ("webhook_endpoints", "former_secret_sealed"),
@@ -28,4 +29,4 @@ async def kids_in_use(connection: Connection) -> set[tuple[Purpose, str]]:
 def _kids_of(table: str, column: str) -> str:
     """A sealed value begins with the length of its kid and the kid (domain/keyring.py)."""
     kid = f"convert_from(substring({column} from 2 for get_byte({column}, 0)), 'UTF8')"
-    return f"select distinct {kid} as kid from {table} where {column} is not null"  # noqa: S608 - constants only
+    return f"select distinct {kid} as kid from {table} where length({column}) > 0"  # noqa: S608 - constants only
