@@ -20,13 +20,18 @@ import pytest
 
 from aval.domain.errors import Refusal
 from aval.domain.money import Brl
+from aval.operations.expire_purchases import expire_authorizations, expire_purchases
 from aval.operations.post_entry import EntryRequest, post_entry
 from aval.operations.settle_transfer import take_callback
 from aval.ports import RailAnswer, RailStatus
 from aval.storage.database import Database, LockNotWon
 from tests.factories import AUTHOR, Party, Reply
 from tests.ledger import check_balances, check_ledger
+from tests.oidc_issuer import Issuer
+from tests.proof.cases.purchase_runs import OPEN_POLICY, Buyer, check_points, live_token
 from tests.proof.deployment import figure
+from tests.redemption_stage import RedemptionStage, make_redemption_stage
+from tests.redemption_stage import issuer as issuer
 from tests.stage import RETRY, OpenAs, Stage, until, working
 from tests.world import ITEMS, body_of, item_body
 
@@ -34,6 +39,7 @@ pytestmark = pytest.mark.proof
 
 ACCOUNTS = 50
 OPERATIONS = figure(1_000, 10_000)
+PURCHASES = figure(1_000, 10_000)
 AT_ONCE = 24
 POOL_SHARE = 6  # callers that do not come through a desk; more would only wait for a connection
 KINDS = ["pix_transfer", "ted", "pix_transfer", "ted", *ITEMS]
@@ -218,3 +224,198 @@ async def run_all(calls: Sequence[Awaitable[object]], at_once: int) -> list[obje
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run(call)) for call in calls]
     return [task.result() for task in tasks]
+
+
+@dataclass
+class PointsMarket:
+    """What races over points: two API processes over one database, and how often what happened."""
+
+    stages: Sequence[RedemptionStage]
+    buyers: Sequence[Buyer]
+    chance: random.Random
+    happened: Counter[str] = field(default_factory=Counter)
+
+    async def run_purchase(self) -> None:
+        """One purchase from request to whatever end its rivals come to; now and then two are asked for at once."""
+        buyer, kind = self.chance.choice(self.buyers), self.chance.choice(["purchases", "purchases/authorize"])
+        if self.chance.random() < 0.4:
+            await self._book(buyer)
+        asked = [self._call(buyer, "request", "POST", f"/{kind}", self._basket()) for _ in range(self._few(2))]
+        made = [reply for reply in await asyncio.gather(*asked) if reply.status in (201, 202)]
+        if not made:
+            return
+        purchase = self.chance.choice(made).json
+        key, orders = UUID(purchase["id"]), [order["id"] for order in purchase["orders"]]
+        token = await live_token(self.stages[0], key) if "approval" in purchase else "000000"
+        acts = self._rivals(buyer, key, orders, token)
+        self.chance.shuffle(acts)
+        await asyncio.gather(*acts)
+        if self.chance.random() < 0.6:
+            await asyncio.gather(*(self._reverse(self.chance.choice(orders)) for _ in range(self._few(4))))
+
+    def _few(self, most: int) -> int:
+        return self.chance.randint(1, most)
+
+    def _rivals(self, buyer: Buyer, key: UUID, orders: list[str], token: str) -> list[Awaitable[object]]:
+        path, by_application = f"/purchases/{key}", buyer.stage.as_application(buyer.application)
+        validate = {"token": token}
+        acts: list[Awaitable[object]] = [
+            self._call(buyer, "validate", "PUT", f"{path}/validate_token", validate)
+            for _ in range(self.chance.randint(0, 3))
+        ]
+        rivals: list[tuple[float, Callable[[], Awaitable[object]]]] = [
+            (0.2, lambda: self._call(buyer, "guess", "PUT", f"{path}/validate_token", {"token": "ZZZZZZ"})),
+            (0.2, lambda: self._call(buyer, "cancel", "POST", f"{path}/cancel", headers=by_application)),
+            (0.4, lambda: self._call(buyer, "confirm", "POST", f"{path}/confirm", headers=by_application)),
+            (0.4, lambda: self._call(buyer, "confirm", "POST", f"{path}/confirm", headers=by_application)),
+            (0.2, lambda: self._expire(key)),
+            (0.3, lambda: self._reverse(self.chance.choice(orders))),
+            (0.3, lambda: self._book(buyer)),
+            (0.05, lambda: self._suspend(buyer)),
+            (0.03, lambda: self._leave_device(buyer)),
+        ]
+        return acts + [rival() for likely, rival in rivals if self.chance.random() < likely]
+
+    def _basket(self) -> dict[str, Any]:
+        vendors = ["loja-sol", "viagens"][: self._few(2)]
+        items = [
+            {
+                "name": "Fone",
+                "quantity": self._few(2),
+                "price": {"for": self.chance.randrange(1, 900)},
+                "vendor": {"id": vendor},
+            }
+            for vendor in vendors
+        ]
+        return {
+            "channel_type": "ONLINE",
+            "items": items,
+            "shipping_values": [{"vendor_id": vendors[0], "value_points": 20}],
+        }
+
+    async def _call(
+        self, buyer: Buyer, act: str, method: str, path: str, body: Any = None, headers: Any = None
+    ) -> Reply:
+        stage = self.chance.choice(self.stages)
+        reply = await stage.call(method, path, body, headers=headers or buyer.for_person)
+        while reply.status == 503:  # a lock that was not won: nothing was evaluated
+            self.happened["lock not won"] += 1
+            reply = await stage.call(method, path, body, headers=headers or buyer.for_person)
+        assert reply.status < 500, reply
+        self.happened[f"{act} {reply.status} {reply.code if reply.status >= 400 else ''}".strip()] += 1
+        return reply
+
+    async def _reverse(self, order: str) -> None:
+        is_total = self.chance.random() < 0.3
+        body = {
+            "executeTotalRefund": is_total,
+            "refundType": 2,
+            "currentRefundValue": 0 if is_total else self.chance.randrange(1, 600),
+            "refundShippingValue": self.chance.choice([0, 20]),
+            "refundMotiveId": 16,
+        }
+        await self._call(self.buyers[0], "reverse", "POST", f"/orders/{order}/reversals", body, self.buyers[0].operator)
+
+    async def _book(self, buyer: Buyer) -> None:
+        """The operator credits, takes back or lets points expire – down to nothing, where the ledger must say no."""
+        kind = self.chance.choice(["credit", "credit", "adjustment", "expiration"])
+        points = self.chance.randrange(1, 1_500) * (-1 if kind == "adjustment" and self.chance.random() < 0.5 else 1)
+        body = {"type": kind, "points": points, "description": "Prova"}
+        path = f"/participants/{buyer.person.key}/credits"
+        headers = buyer.operator | {"idempotency-key": uuid4().hex}
+        await self._call(buyer, kind, "POST", path, body, headers)
+
+    async def _expire(self, key: UUID) -> None:
+        """Its time is over; the sweeper that runs all along comes for it, unless a call does."""
+        for statement in (
+            "update aval.challenges set approval_deadline = clock_timestamp() - interval '1 second'"
+            " where operation_id = $1 and status = 'pending_2fa_approval'",
+            "update aval.purchases set authorized_until = clock_timestamp() - interval '1 second'"
+            " where purchase_id = $1 and status = 'authorized'",
+        ):
+            await self.stages[0].execute(statement, key)
+        self.happened["expire"] += 1
+
+    async def _suspend(self, buyer: Buyer) -> None:
+        """The operator suspends the participant, whose pending purchases end, and lets them in again."""
+        for status in ("INACTIVE", "ACTIVE"):
+            path = f"/participants/{buyer.person.key}"
+            await self._call(buyer, "suspend", "PUT", path, {"status": status}, buyer.operator)
+
+    async def _leave_device(self, buyer: Buyer) -> None:
+        """The phone is reset by the operator; what waits for its token ends, and nothing more is asked for."""
+        if buyer.device:
+            path = f"/devices/{buyer.device}/reset"
+            await self._call(buyer, "reset", "POST", path, {"reason": "perdido"}, buyer.operator)
+
+
+async def test_points_are_never_negative_lost_or_created(
+    db: Database,
+    db_as: OpenAs,
+    dsn: str,
+    issuer: Issuer,
+    chance: random.Random,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """ST6 over points: reserved is what waits, nothing is debited and released, no order gives back too much."""
+    async with db.connection() as connection:
+        await connection.execute(SEE_DEADLOCKS)
+    sweeper = db
+    async with make_redemption_stage(dsn, issuer) as first, make_redemption_stage(dsn, issuer) as second:
+        operator = await first.operator()
+        buyers: list[Buyer] = []
+        for policy in ({**OPEN_POLICY, "authorization_ttl_minutes": 30}, {**OPEN_POLICY, "min_points": 300}):
+            campaign = await first.campaign()
+            await first.policy(campaign, **policy, risk={"max_pending_purchases": 4})
+            application = await first.application(campaign)
+            more = {"operator": operator, "policy": policy, "first_credit": 6_000}
+            made = [Buyer.make(first, campaign, application, **more) for _ in range(ACCOUNTS // 2)]
+            buyers += await run_all(made, 8)  # type: ignore[arg-type]
+        market = PointsMarket([first, second], buyers, chance)
+        watching = asyncio.create_task(watch_points(db, sweeper))
+        await run_all([market.run_purchase() for _ in range(PURCHASES)], AT_ONCE)
+        await until(lambda: is_swept(first))
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        await check_points(db)
+        ends = dict(
+            await first.fetch(
+                "select status || coalesce(' ' || rejection_reason, ''), count(*) from aval.purchases group by 1"
+            )
+        )
+        assert await first.value("select deadlocks from pg_stat_database where datname = current_database()") == 0
+    with capsys.disabled():
+        print(f"funds: {ends}\n       {dict(sorted(market.happened.items()))}")
+    wanted = {"confirmed", "canceled", "expired", "reversed", "partially_reversed"}
+    wanted |= {"rejected approval_window_expired", "rejected device_changed", "rejected participant_suspended"}
+    assert wanted <= set(ends)
+    assert "request 422 332" in market.happened
+
+
+async def watch_points(db: Database, sweeper: Database) -> None:
+    """All along every snapshot adds up, and what is overdue is swept."""
+    while True:
+        await check_points(db)
+        async with sweeper.connection() as connection:
+            rows = await connection.fetch(_OVERDUE)
+        async with sweeper.transaction() as connection:
+            if rows:
+                await expire_purchases(connection, [tuple(row) for row in rows], may_wait=False)
+        await expire_authorizations(sweeper, most=100)
+        await asyncio.sleep(0.05)
+
+
+async def is_swept(stage: RedemptionStage) -> bool:
+    return not await stage.value(
+        "select (select count(*) from aval.challenges where status = 'pending_2fa_approval'"
+        " and approval_deadline < clock_timestamp()) + (select count(*) from aval.purchases"
+        " where status = 'authorized' and authorized_until < clock_timestamp())"
+    )
+
+
+_OVERDUE = """
+select integrator_id, operation_id from challenges join operations using (integrator_id, operation_id)
+ where kind = 'purchase' and challenges.status = 'pending_2fa_approval' and approval_deadline < clock_timestamp()
+ limit 100
+"""

@@ -23,12 +23,19 @@ from aval.http import batches, pix, sandbox, ted
 from aval.http.app import build_app
 from aval.storage.database import Database
 from tests.factories import Client, Party, Reply, make_keyring, make_parts, make_party
+from tests.oidc_issuer import Issuer
+from tests.proof.cases.purchase_runs import CODES as PURCHASE_CODES
+from tests.proof.cases.purchase_runs import POLICIES, Buyer, check_points
+from tests.proof.cases.purchase_runs import Run as PurchaseRun
 from tests.proof.deployment import SEED, figure, token_of
+from tests.redemption_stage import issuer as issuer
+from tests.redemption_stage import make_redemption_stage
 from tests.world import ITEMS, body_of
 
 pytestmark = pytest.mark.proof
 
 SEQUENCES = figure(2_000, 50_000)
+PURCHASES = figure(500, 10_000)
 STEPS_MAX = 12
 LANES = 24
 LIFETIME, ATTEMPTS_MAX = 300.0, 5
@@ -206,6 +213,42 @@ async def test_every_sequence_goes_as_the_model_says(
         print(f"model: {SEQUENCES} sequences, {sum(seen.values())} steps, 0 differences")
     wanted = {"right: approved", "superseded: superseded", "superseded: exceeded", "resend: resent", "cancel: done"}
     assert wanted <= set(seen) and set(CODES["ted"]) <= {step.partition(": ")[2] for step in seen}, seen
+
+
+async def test_every_sequence_on_purchases_goes_as_the_model_says(
+    dsn: str, issuer: Issuer, capsys: pytest.CaptureFixture[str], chance: random.Random
+) -> None:
+    """Purchases of participants who go on buying: statuses, tokens, points, events, reversals, change of phone."""
+    seen: Counter[str] = Counter()
+    numbers = iter(range(PURCHASES))
+    async with make_redemption_stage(dsn, issuer) as stage:
+        operator = await stage.operator()
+        clubs = []
+        for policy in POLICIES:
+            campaign = await stage.campaign()
+            await stage.policy(campaign, **policy, risk={"max_pending_purchases": None})
+            clubs.append((campaign, await stage.application(campaign), policy))
+
+        async def lane(place: int) -> None:
+            campaign, application, policy = clubs[place % len(clubs)]
+            buyer = await Buyer.make(stage, campaign, application, operator=operator, policy=policy)
+            for number in numbers:
+                run = PurchaseRun(random.Random(f"{SEED} purchase {number}"), buyer)
+                try:
+                    await run.play()
+                except BaseException:
+                    print(f"purchase {number} of AVAL_PROOF_SEED={SEED}: {run.log}")
+                    raise
+                seen.update(f"{step.split(' ')[0]}: {answer}" for step, answer in run.log)
+
+        async with asyncio.TaskGroup() as group:
+            for place in range(LANES):
+                group.create_task(lane(place))
+        await check_points(stage.db)
+    with capsys.disabled():
+        print(f"model: {PURCHASES} purchases, {sum(seen.values())} steps, 0 differences")
+    answers = {step.partition(": ")[2] for step in seen}
+    assert answers >= set(PURCHASE_CODES), set(PURCHASE_CODES) - answers
 
 
 @dataclass
