@@ -9,6 +9,8 @@ from aval.storage.clock import read_clock
 from aval.storage.database import Database
 from aval.storage.phones import ShownPhone, find_tenant_of_phone, read_sealed_number, read_shown_phone
 
+NUMBER_READ = "device.number_read"  # in the audit
+
 
 async def read_phone(
     db: Database, *, device_key: UUID, keyring: Keyring, is_full: bool, author: Author
@@ -28,7 +30,7 @@ async def read_phone(
         await record_act(
             connection,
             author,
-            "device.number_read",
+            NUMBER_READ,
             integrator_key=tenant_key,
             key=device_key,
             at=await read_clock(connection),

@@ -30,6 +30,8 @@ from aval.storage.phones import (
     read_present_phones,
 )
 
+REGISTERED = "device.registered"  # in the audit
+
 
 @dataclass(frozen=True, slots=True)
 class PhoneRequest:
@@ -124,7 +126,7 @@ async def _registered(
     await record_act(
         connection,
         request.author,
-        "device.registered",
+        REGISTERED,
         integrator_key=campaign.key,
         key=key,
         at=now,
