@@ -187,6 +187,7 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
         rail_callback_of=callback_of,
         files=FileKeeper(db, document_store(settings), SandboxedDecoder(), settings.documents.uploads_dir),
         outbound=foundation.outbound,
+        hot_db=desk_db,
     )
 
 

@@ -75,4 +75,5 @@ class Parts:
     retry: RetryPolicy | None = None
     rail_callback_of: Callable[[bytes], tuple[UUID, RailAnswer]] | None = None
     outbound: Outbound | None = None  # None only where no participant token is checked
+    hot_db: Database | None = None  # plans look-ups by key only; `db` where there is none
     files: FileKeeper | None = None  # None only where no file of a document is sent or seen

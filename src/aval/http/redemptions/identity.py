@@ -43,7 +43,7 @@ class Redeemers:
     """
 
     def __init__(self, parts: Parts) -> None:
-        self._db = parts.db
+        self._db = parts.hot_db or parts.db
         self._keyring = parts.keyring
         self._issuer = parts.settings.public_url
         self._issuer_keys = IssuerKeys(parts.outbound, parts.settings.jwks)
