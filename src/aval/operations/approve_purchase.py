@@ -60,7 +60,7 @@ async def approve_purchases(
     async with db.transaction() as connection:
         judged = await judge_redemptions(connection, asked, keyring=keyring, figures=figures, may_wait=may_wait)
         told = [each for each in judged if isinstance(each, Judged) and each.verdict in _TELLING]
-        purchases = await lock_purchases(connection, [each.call.operation for each in told])
+        purchases = await lock_purchases(connection, [each.call.operation for each in told], is_shown=True)
         after = await move_judged(connection, told, purchases)
         answers = [_answer(each, after) for each in judged]
         await _keep(connection, calls, judged, answers)

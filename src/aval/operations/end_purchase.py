@@ -67,7 +67,7 @@ async def cancel_purchase(db: Database, *, call: EndCall) -> Ended | Kept:
 async def _locked(connection: Connection, call: RedemptionCall) -> _Locked | Kept:
     """Lock challenge, if there is one, and purchase, then read the clock; refuse what is unknown or foreign."""
     challenge = (await lock_operations(connection, [call.operation], may_wait=True)).get(call.operation)
-    purchase = (await lock_purchases(connection, [call.operation])).get(call.operation)
+    purchase = (await lock_purchases(connection, [call.operation], is_shown=True)).get(call.operation)
     now, (remembered,) = await read_kept(connection, [kept_key(call)])
     if purchase is None or call.participant_key not in (None, purchase.participant_key):
         raise call.unknown_refusal()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from aval.domain.purchase import Purchase, PurchaseStatus
 from aval.domain.transfer import Reason
 from aval.operations.change_purchases import PurchaseChange, change_purchases
+from aval.operations.expire_apart import Sweep, expire_apart
 from aval.operations.reject_purchases import reject_locked
 from aval.storage.challenges import lock_operations
 from aval.storage.clock import read_clock
@@ -56,17 +57,19 @@ async def expire_authorized(connection: Connection, keys: Sequence[PurchaseId], 
     return await change_purchases(connection, changes)
 
 
-async def expire_authorizations(db: Database, *, most: int) -> int:
-    """Expire at most `most` purchases past their authorization; locked ones are met by the next sweep."""
+async def expire_authorizations(db: Database, *, most: int) -> Sweep:
+    """Expire at most `most` purchases past their authorization. Locked and failed ones are met by the next sweep."""
+
+    async def expire(connection: Connection, keys: Sequence[PurchaseId]) -> int:
+        return len(await expire_authorized(connection, keys, may_wait=False))
+
     async with db.connection() as connection:
         overdue = await read_overdue_authorizations(connection, most=most)
-    if overdue:
-        async with db.transaction() as connection:
-            await expire_authorized(connection, overdue, may_wait=False)
+    sweep = await expire_apart(db, overdue, expire)
     if len(overdue) < most:
         async with db.connection() as connection:
             await move_authorization_watermark(connection)
-    return len(overdue)
+    return sweep
 
 
 async def expire_purchase(db: Database, *, key: PurchaseId) -> None:

@@ -1,54 +1,78 @@
 """Reject what was not approved in time (T7): found by the sweeper, or by whoever comes past the deadline."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from aval.domain.challenge import Challenge
+from aval.domain.transfer import REDEMPTION_KINDS, TRANSFER_KINDS, Kind, Reason, Status, moved_to
+from aval.operations.confirm_redemption import ending
 from aval.operations.confirm_transfer import event_of
+from aval.operations.expire_apart import Sweep, expire_apart
+from aval.operations.expire_purchases import expire_purchases
+from aval.operations.fail_registrations import fail_registrations
 from aval.operations.resend_token import expiry
 from aval.storage.challenges import lock_operations, write_decisions
 from aval.storage.clock import read_clock
-from aval.storage.database import Connection, Database, DatabaseUnavailable, LockNotWon
-from aval.storage.sweeps import move_watermark, read_overdue
+from aval.storage.database import Connection, Database
+from aval.storage.redemption_calls import hold_participants
+from aval.storage.sweeps import Overdue, move_watermark, read_overdue
 from aval.storage.webhook_events import append_events
 
 WORKER = "worker"
-
-
-class Sweep(NamedTuple):
-    """How many operations one sweep rejected, and how many it could not write."""
-
-    expired: int
-    failed: int
 
 
 async def expire_windows(db: Database, *, most: int) -> Sweep:
     """Reject operations past their deadline, at most `most`. Locked and failed ones are met by the next sweep."""
     async with db.connection() as connection:
         overdue = await read_overdue(connection, most=most)
-    sweep = await _expire_apart(db, [(row.integrator_key, row.operation_key) for row in overdue])
+    sweeps = [
+        await expire_apart(db, [row for row in overdue if row.kind in kinds], expire) for kinds, expire in _BY_KIND
+    ]
     if len(overdue) < most:
         async with db.connection() as connection:
             await move_watermark(connection)
-    return sweep
+    return Sweep(sum(sweep.expired for sweep in sweeps), sum(sweep.failed for sweep in sweeps))
 
 
-async def _expire_apart(db: Database, keys: Sequence[tuple[UUID, UUID]]) -> Sweep:
-    """All in one transaction, or the halves each in its own, so that one bad row never keeps the others waiting."""
-    if not keys:
-        return Sweep(0, 0)
-    try:
-        async with db.transaction() as connection:
-            return Sweep(await _expire(connection, keys, may_wait=False), 0)
-    except (DatabaseUnavailable, LockNotWon):
-        raise
-    except Exception:  # noqa: BLE001 – told as a number; what failed stays as it was
-        if len(keys) == 1:
-            return Sweep(0, 1)
-    half = len(keys) // 2
-    first, second = await _expire_apart(db, keys[:half]), await _expire_apart(db, keys[half:])
-    return Sweep(first.expired + second.expired, first.failed + second.failed)
+async def _expire_transfers(connection: Connection, overdue: Sequence[Overdue]) -> int:
+    return await _expire(connection, list(map(_key_of, overdue)), may_wait=False)
+
+
+async def _expire_purchases(connection: Connection, overdue: Sequence[Overdue]) -> int:
+    return len(await expire_purchases(connection, list(map(_key_of, overdue)), may_wait=False))
+
+
+async def _expire_registrations(connection: Connection, overdue: Sequence[Overdue]) -> int:
+    """Registrations of phones, under the guards of their participants (docs/adr/0034)."""
+    await hold_participants(connection, [(row.integrator_key, row.approver_key) for row in overdue])
+    locked = await lock_operations(connection, list(map(_key_of, overdue)), may_wait=False)
+    now = await read_clock(connection)
+    reason = Reason.APPROVAL_WINDOW_EXPIRED
+    decisions = [
+        ending(
+            *(transfer, challenge, moved_to(challenge.status, Status.REJECTED), now),
+            reason=reason,
+            actor=WORKER,
+            correlation_id=transfer.correlation_id,
+        )
+        for transfer, challenge in locked.values()
+        if challenge.is_overdue(now)
+    ]
+    if decisions:
+        await write_decisions(connection, decisions)
+        await fail_registrations(connection, decisions, reason=reason, at=now)
+    return len(decisions)
+
+
+def _key_of(row: Overdue) -> tuple[UUID, UUID]:
+    return row.integrator_key, row.operation_key
+
+
+_BY_KIND: tuple[tuple[frozenset[Kind], Callable[[Connection, Sequence[Overdue]], Awaitable[int]]], ...] = (
+    (frozenset(TRANSFER_KINDS), _expire_transfers),
+    (frozenset({Kind.PURCHASE}), _expire_purchases),
+    (REDEMPTION_KINDS - {Kind.PURCHASE}, _expire_registrations),
+)
 
 
 async def expire_if_due(connection: Connection, integrator_key: UUID, operation_key: UUID) -> Challenge | None:

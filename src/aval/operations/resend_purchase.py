@@ -21,7 +21,7 @@ async def resend_purchase(db: Database, *, call: PurchaseCall, figures: BudgetFi
             raise await _known_refusal(connection, call, refusal) from None
         if isinstance(judged, Kept):
             return judged
-        purchases = await lock_purchases(connection, [call.call.operation])
+        purchases = await lock_purchases(connection, [call.call.operation], is_shown=True)
         after = await move_judged(connection, [judged], purchases)
         outcome = PurchaseOutcome(judged.verdict, judged.after, after[call.call.operation])
         if call.call.idempotency_key is None or judged.verdict not in KEPT_VERDICTS:

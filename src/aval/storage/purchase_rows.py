@@ -5,8 +5,8 @@ import msgspec
 from aval.domain.purchase import Order, Purchase, PurchaseStatus, StatusLine
 from aval.storage.database import Row
 
-# Selected wherever a purchase is read: p purchases, q participants, v approvers. Orders come as one JSON text in the
-# order of the members of `Order`, which is an array there.
+# Selected wherever a purchase is read, with one of the two below: p purchases, q participants, v approvers.
+# Orders come as one JSON text in the order of the members of `Order`, which is an array there.
 PURCHASE_COLUMNS = """
 p.integrator_id as tenant_key, p.purchase_id, p.participant_id, p.kind as purchase_kind, p.status as purchase_status,
 p.rejection_reason as purchase_reason, p.policy_version, p.device_id, p.application_id, p.catalog_id, p.channel_type,
@@ -14,7 +14,7 @@ p.vendor_order_id, p.products_points, p.shipping_points, p.debited_points, p.car
 p.authorization_code, p.description, p.risk_decision, p.impersonator_user, p.recorded, p.request_path,
 p.idempotency_key as purchase_idempotency_key, p.request_fingerprint as purchase_fingerprint, p.origin_correlation_id,
 p.authorized_until, p.confirmed_at, p.status_history, p.event_sequence as purchase_sequence,
-p.created_at as purchase_created_at, p.updated_at as purchase_updated_at, v.name as participant_name, q.profile_sealed,
+p.created_at as purchase_created_at, p.updated_at as purchase_updated_at,
 (select json_agg(json_build_array(d.order_id, d.vendor_id, d.status, d.products_points, d.shipping_points,
         d.points_paid,
         (select json_agg(json_build_array(t.item_id, t.name, t.quantity, t.unit_points, t.facts, t.refunded_quantity,
@@ -23,7 +23,9 @@ p.created_at as purchase_created_at, p.updated_at as purchase_updated_at, v.name
         d.refunded_points, d.refunded_shipping_points) order by d.order_no)
    from orders d where d.purchase_id = p.purchase_id and d.integrator_id = p.integrator_id)::text as orders
 """
-# In this order: connections of hot statements join as written.
+# What is shown of a purchase beside itself; the worker, which only moves purchases, may not read it.
+PEOPLE_COLUMNS = ", v.name as participant_name, q.profile_sealed"
+NO_PEOPLE = ", '' as participant_name, null::bytea as profile_sealed"
 PURCHASE_PEOPLE = """
   join participants q on q.integrator_id = p.integrator_id and q.participant_id = p.participant_id
   join approvers v on v.integrator_id = p.integrator_id and v.approver_id = p.participant_id
@@ -33,7 +35,7 @@ _ORDERS = msgspec.json.Decoder(tuple[Order, ...])
 
 
 def purchase_of(row: Row) -> Purchase:
-    """The purchase in a row with PURCHASE_COLUMNS."""
+    """The purchase in a row with PURCHASE_COLUMNS and either PEOPLE_COLUMNS or NO_PEOPLE."""
     return Purchase(
         tenant_key=row["tenant_key"],
         key=row["purchase_id"],

@@ -10,41 +10,41 @@ import msgspec
 from aval.domain.challenge import Challenge
 from aval.domain.purchase import OrderStatus, Purchase, PurchaseStatus
 from aval.storage.database import Connection
-from aval.storage.purchase_rows import PURCHASE_COLUMNS, PURCHASE_PEOPLE, purchase_of
+from aval.storage.purchase_rows import NO_PEOPLE, PEOPLE_COLUMNS, PURCHASE_COLUMNS, PURCHASE_PEOPLE, purchase_of
 from aval.storage.rows import CHALLENGE_COLUMNS, challenge_of, columns
 
 PurchaseId = tuple[UUID, UUID]  # campaign's tenant key, purchase
 MARGIN = timedelta(minutes=1)  # a transaction that authorized a purchase has long committed by then
 
-_LOCK = f"""
-select {PURCHASE_COLUMNS}
+_OF_KEYS = """
   from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, purchase_id)
   join purchases p on p.integrator_id = r.integrator_id and p.purchase_id = r.purchase_id
-  {PURCHASE_PEOPLE}
- order by p.integrator_id, p.purchase_id
 """
-_LOCK_OF = " for no key update of p"
-_LOCK_FREE = " for no key update of p skip locked"
+_IN_ORDER = " order by p.integrator_id, p.purchase_id"
+_MOVED = f"select {PURCHASE_COLUMNS} {NO_PEOPLE} {_OF_KEYS} {_IN_ORDER}"  # noqa: S608 – constants only, as the next
+_SHOWN = f"select {PURCHASE_COLUMNS} {PEOPLE_COLUMNS} {_OF_KEYS} {PURCHASE_PEOPLE} {_IN_ORDER}"  # noqa: S608
+_LOCK = " for no key update of p"
 _OPEN = frozenset({PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.AUTHORIZED})
 
 
 async def lock_purchases(
-    connection: Connection, keys: Sequence[PurchaseId], *, may_wait: bool = True
+    connection: Connection, keys: Sequence[PurchaseId], *, is_shown: bool = False, may_wait: bool = True
 ) -> dict[PurchaseId, Purchase]:
     """Lock purchases in key order, after their challenges, and read them; one that does not exist is left out.
 
-    Without `may_wait` one that is locked elsewhere is left out, too. Read the clock afterwards.
+    With `is_shown` also whose they are. Without `may_wait` one that is locked elsewhere is left out, too.
+    Read the clock afterwards.
     """
     if not keys:
         return {}
-    rows = await connection.fetch(_LOCK + (_LOCK_OF if may_wait else _LOCK_FREE), *columns(sorted(set(keys))))
+    query = _SHOWN if is_shown else _MOVED
+    rows = await connection.fetch(query + _LOCK + ("" if may_wait else " skip locked"), *columns(sorted(set(keys))))
     found = {purchase.id: purchase for purchase in map(purchase_of, rows)}
     # Whoever waited for a lock sees the row as it is, but orders as they were before: of an open purchase the same.
     moved = [key for key, purchase in found.items() if purchase.status not in _OPEN]
     if moved:
-        found |= {
-            purchase.id: purchase for purchase in map(purchase_of, await connection.fetch(_LOCK, *columns(moved)))
-        }
+        rows = await connection.fetch(query, *columns(moved))
+        found |= {purchase.id: purchase for purchase in map(purchase_of, rows)}
     return found
 
 
@@ -131,7 +131,7 @@ class ReadPurchase(NamedTuple):
 
 
 _READ = f"""
-select {PURCHASE_COLUMNS}, clock_timestamp() as now, c.operation_id, {CHALLENGE_COLUMNS},
+select {PURCHASE_COLUMNS} {PEOPLE_COLUMNS}, clock_timestamp() as now, c.operation_id, {CHALLENGE_COLUMNS},
        (select m.state from outbox m
          where m.operation_id = c.operation_id and m.integrator_id = c.integrator_id and m.generation = c.generation
            and m.topic = 'token' and p.status = 'pending_2fa_approval') as delivery

@@ -21,6 +21,7 @@ from aval.operations.deliver_message import (
     record_deliveries,
 )
 from aval.operations.deliver_webhook import Posted, WebhookPolicy, deliver_webhook, failed_post, record_callbacks
+from aval.operations.expire_purchases import expire_authorizations
 from aval.operations.expire_window import expire_windows
 from aval.operations.seal_evidence import seal_evidence
 from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, failed_settlement, record_answers
@@ -167,11 +168,12 @@ def _webhooks(parts: WorkerParts) -> Work[PromisedCallback, Posted]:
 
 
 async def _sweep(parts: WorkerParts, stopping: asyncio.Event) -> None:
-    sweep = await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX)
-    while sweep.expired == SWEEP_ROWS_MAX and not stopping.is_set():
-        sweep = await expire_windows(parts.settle_db, most=SWEEP_ROWS_MAX)
-    if sweep.failed:
-        _log.error("windows_not_closed", count=sweep.failed)
+    for expire, trouble in ((expire_windows, "windows_not_closed"), (expire_authorizations, "purchases_not_expired")):
+        sweep = await expire(parts.settle_db, most=SWEEP_ROWS_MAX)
+        while sweep.expired == SWEEP_ROWS_MAX and not stopping.is_set():
+            sweep = await expire(parts.settle_db, most=SWEEP_ROWS_MAX)
+        if sweep.failed:
+            _log.error(trouble, count=sweep.failed)
 
 
 async def _seal(parts: WorkerParts, stopping: asyncio.Event) -> None:
