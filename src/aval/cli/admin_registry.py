@@ -12,6 +12,7 @@ from aval.cli import (
     admin_credentials,
     admin_integrators,
     admin_participants,
+    admin_reversals,
 )
 from aval.cli.admin_desk import AdminDesk
 from aval.cli.deployment import CommandTree, OpenDeployment
@@ -31,6 +32,7 @@ GROUPS: tuple[tuple[str, str, Callable[[typer.Typer, AdminDesk], None]], ...] = 
     ("applications", "Programs of a campaign and their credentials.", admin_applications.add_applications),
     ("participants", "People who redeem points.", admin_participants.add_participants),
     ("points", "What participants have.", admin_participants.add_points),
+    ("reversals", "Points of orders given back.", admin_reversals.add_reversals),
 )
 
 
