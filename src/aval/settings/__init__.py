@@ -118,6 +118,7 @@ class HttpSettings:
         "AVAL_PUBLIC_URL",
         "https http",
         "Address under which clients reach the API, without a slash at the end: the issuer of its access tokens.",
+        is_secret=False,
         default=lambda known: f"http://{known['AVAL_HOST']}:{known['AVAL_PORT']}",
         shown="AVAL_HOST and AVAL_PORT over http",
     )

@@ -68,8 +68,8 @@ def text(variable: str, default: str, about: str, *, secret: bool = False) -> An
     return _field(Setting(variable, default, str, "be text", about, is_secret=secret))
 
 
-def url(variable: str, schemes: str, about: str, **options: Any) -> Any:
-    """An address of one of the schemes (separated by spaces); it may hold a password, so it does not print."""
+def url(variable: str, schemes: str, about: str, *, is_secret: bool = True, **options: Any) -> Any:
+    """An address of one of the schemes (separated by spaces); it may hold a password, so most do not print."""
 
     def parse(text: str) -> str:
         if text and (urlsplit(text).scheme not in schemes.split() or "://" not in text):
@@ -77,7 +77,7 @@ def url(variable: str, schemes: str, about: str, **options: Any) -> Any:
         return text
 
     must = "be an address that starts with " + " or ".join(f"{scheme}://" for scheme in schemes.split())
-    return _field(Setting(variable, options.pop("default", ""), parse, must, about, is_secret=True, **options))
+    return _field(Setting(variable, options.pop("default", ""), parse, must, about, is_secret=is_secret, **options))
 
 
 def path(variable: str, default: Any, kind: str, about: str, **options: Any) -> Any:
