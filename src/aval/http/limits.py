@@ -118,7 +118,9 @@ async def _awaited_body(receive: Receive, *, limit: int, timeout: timedelta) -> 
     return b"".join([chunk async for chunk in body_chunks(receive, limit=limit, timeout=timeout)])
 
 
-async def body_chunks(receive: Receive, *, limit: int, timeout: timedelta) -> AsyncIterator[bytes]:
+async def body_chunks(
+    receive: Receive, *, limit: int, timeout: timedelta, at_end: Callable[[], None] | None = None
+) -> AsyncIterator[bytes]:
     """A body as it arrives; raises ClientGone, BodyTooSlow, or the refusal of one that is too large.
 
     The time it may take is the time of its arrival: what is done between two chunks does not count.
@@ -140,6 +142,8 @@ async def body_chunks(receive: Receive, *, limit: int, timeout: timedelta) -> As
             raise closing("qit.payload_too_large")
         has_more = message.get("more_body", False)
         yield message.pop("body", b"")  # held by nobody here while it is worked on
+    if at_end is not None:
+        at_end()
 
 
 def check_declared_size(headers: Mapping[str, str], limit: int) -> None:

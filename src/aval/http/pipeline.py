@@ -162,10 +162,11 @@ class Pipeline:
         finally:
             call.release()
 
-    async def _chunks(self, exchange: Exchange, route: Route) -> AsyncIterator[bytes]:
-        async for chunk in body_chunks(exchange.receive, limit=route.body_limit, timeout=self._body_timeout):
-            yield chunk
-        exchange.is_body_pending = False
+    def _chunks(self, exchange: Exchange, route: Route) -> AsyncIterator[bytes]:
+        def read() -> None:
+            exchange.is_body_pending = False
+
+        return body_chunks(exchange.receive, limit=route.body_limit, timeout=self._body_timeout, at_end=read)
 
     def _enter(self, call: Call) -> None:
         if call.caller_of_redemption is not None:

@@ -194,16 +194,16 @@ async def _poured(call: Call, form: Form, content: BinaryIO) -> tuple[int, bytes
     """Let the body run through the form onto the disk; the file's size and hash."""
     size, digest = 0, hashlib.sha256()
 
-    def pour(piece: bytes) -> None:
+    def pour(piece: bytearray) -> None:
         content.write(piece)
         digest.update(piece)
 
     if call.chunks is not None:
         async for chunk in call.chunks:
             form.feed(chunk)
+            del chunk  # a quarter of a megabyte, held once and not three times
             if form.pending:
-                piece = bytes(form.pending)
-                form.pending.clear()
+                piece, form.pending = form.pending, bytearray()
                 size += len(piece)
                 await asyncio.to_thread(pour, piece)
     content.flush()
