@@ -14,7 +14,10 @@ from bench import pgbench, stages
 from bench.batches import neighbour_ratio, one_batch
 from bench.calls import Calls
 from bench.client import quantile
+from bench.club import Club, make_club
 from bench.gateway import Gateway
+from bench.purchases import Purchases
+from bench.uploads import upload_growth_mb
 from bench.world import World, make_world
 
 SEED = 20261122
@@ -55,7 +58,9 @@ async def measure(world: World, gateway: Gateway, rounds: int, seconds: float) -
     """All stages; service and pgbench interleaved, medians over the rounds. Without rounds: batches alone."""
     calls, figures = Calls(world, SEED), Figures()
     if rounds:
-        await alone(world, calls, figures, rounds, seconds)
+        club = await make_club(world)
+        await alone(world, calls, Purchases(world, club, SEED), figures, rounds, seconds)
+        await uploads(world, club, figures)
         await full_cycles(world, calls, gateway, figures)
     else:
         await world.serve()
@@ -64,16 +69,20 @@ async def measure(world: World, gateway: Gateway, rounds: int, seconds: float) -
     return figures.told()
 
 
-async def alone(world: World, calls: Calls, figures: Figures, rounds: int, seconds: float) -> None:
+async def alone(
+    world: World, calls: Calls, purchases: Purchases, figures: Figures, rounds: int, seconds: float
+) -> None:
     """Calls without a worker beside them."""
     say("Storing operations for pgbench to approve …")
     await pgbench.prepare(world, PENDING_FOR_PGBENCH)
     await world.serve()
     await stages.create(world, calls, seconds=1)  # warm: plans, caches
     await stages.validate(world, calls, seconds=1)
+    await purchases.create(seconds=1)
+    await purchases.validate(seconds=1)
     for number in range(1, rounds + 1):
         say(f"Round {number} of {rounds}")
-        await one_round(world, calls, figures, seconds)
+        await one_round(world, calls, purchases, figures, seconds)
     await with_few_clients(world, calls, figures)
     say("Signed requests")
     figures.note("signed_create_per_s", (await stages.create_signed(world, calls, seconds=3)).per_second)
@@ -84,12 +93,14 @@ async def alone(world: World, calls: Calls, figures: Figures, rounds: int, secon
     figures.note("api_rss_mb", world.resident_mb("serve"))
 
 
-async def one_round(world: World, calls: Calls, figures: Figures, seconds: float) -> None:
-    """Service, pgbench, service, pgbench; the ratios are of this round."""
+async def one_round(world: World, calls: Calls, purchases: Purchases, figures: Figures, seconds: float) -> None:
+    """Service, pgbench, service, pgbench, and purchases after transfers; the ratios are of this round."""
     create = (await stages.create(world, calls, seconds=seconds)).per_second
     create_limit = max((await baseline(world, "create.sql", 2)).values())
+    purchase_create = (await purchases.create(seconds=seconds)).per_second
     validate = (await stages.validate(world, calls, seconds=seconds)).per_second
     validate_limit = max((await baseline(world, "validate.sql", 2)).values())
+    purchase_validate = (await purchases.validate(seconds=seconds)).per_second
     hot = (await stages.validate_hot(world, calls, seconds=seconds, operations=12_000)).per_second
     figures.note("create_per_s", create)
     figures.note("pgbench_create_tps", create_limit)
@@ -99,6 +110,10 @@ async def one_round(world: World, calls: Calls, figures: Figures, seconds: float
     figures.note("ratio_validate", validate / validate_limit)
     figures.note("hot_validate_per_s", hot)
     figures.note("hot_account_ratio", hot / validate)
+    figures.note("purchase_create_per_s", purchase_create)
+    figures.note("purchase_create_ratio", purchase_create / create)
+    figures.note("purchase_validate_per_s", purchase_validate)
+    figures.note("purchase_validate_ratio", purchase_validate / validate)
 
 
 async def with_few_clients(world: World, calls: Calls, figures: Figures) -> None:
@@ -110,6 +125,12 @@ async def with_few_clients(world: World, calls: Calls, figures: Figures) -> None
     validate_limit = await pgbench.tps(world, "validate.sql", clients=8, seconds=2)
     figures.note("ratio_create_8", create / create_limit)
     figures.note("ratio_validate_8", validate / validate_limit)
+
+
+async def uploads(world: World, club: Club, figures: Figures) -> None:
+    """Documents of 5 MB that arrive together."""
+    say("Fifty uploads at once")
+    figures.note("upload_rss_growth_mb", await upload_growth_mb(world, club))
 
 
 async def full_cycles(world: World, calls: Calls, gateway: Gateway, figures: Figures) -> None:

@@ -21,38 +21,38 @@ SIGNED_PREPARED = 6_000
 async def create(world: World, calls: Calls, *, seconds: float, clients: int = CLIENTS) -> Load:
     """POST …/ted on a thousand accounts."""
     requests = calls.creates(int(PREPARED_PER_SECOND * seconds))
-    return _checked(await closed_loop(world.port, iter(requests), clients=clients, seconds=seconds), 202)
+    return checked(await closed_loop(world.port, iter(requests), clients=clients, seconds=seconds), 202)
 
 
 async def create_signed(world: World, calls: Calls, *, seconds: float) -> Load:
     """The same with ES512 signed requests, signed before the clock starts."""
     requests = calls.creates(SIGNED_PREPARED, is_signed=True)
-    return _checked(await closed_loop(world.port, iter(requests), clients=CLIENTS, seconds=seconds), 202)
+    return checked(await closed_loop(world.port, iter(requests), clients=CLIENTS, seconds=seconds), 202)
 
 
 async def validate(world: World, calls: Calls, *, seconds: float, clients: int = CLIENTS) -> Load:
     """PUT …/validate_token with right tokens, for what `create` left."""
     requests = await calls.validates()
-    return _checked(await closed_loop(world.port, iter(requests), clients=clients, seconds=seconds), 202)
+    return checked(await closed_loop(world.port, iter(requests), clients=clients, seconds=seconds), 202)
 
 
 async def validate_hot(world: World, calls: Calls, *, seconds: float, operations: int) -> Load:
     """The same with every operation on one account."""
     creates = calls.creates(operations, account=HOT_ACCOUNT)
-    _checked(await closed_loop(world.port, iter(creates), clients=CLIENTS, seconds=60), 202)
+    checked(await closed_loop(world.port, iter(creates), clients=CLIENTS, seconds=60), 202)
     requests = (await calls.validates(account=HOT_ACCOUNT))[:operations]
-    return _checked(await closed_loop(world.port, iter(requests), clients=CLIENTS, seconds=seconds), 202)
+    return checked(await closed_loop(world.port, iter(requests), clients=CLIENTS, seconds=seconds), 202)
 
 
 async def paced_validates(world: World, calls: Calls, *, per_second: float, seconds: float) -> Load:
     """Right tokens at a fixed rate; their latencies are the quiet ones."""
     creates = calls.creates(int(per_second * seconds))
-    _checked(await closed_loop(world.port, iter(creates), clients=CLIENTS, seconds=60), 202)
+    checked(await closed_loop(world.port, iter(creates), clients=CLIENTS, seconds=60), 202)
     requests = (await calls.validates())[: int(per_second * seconds)]
-    return _checked(await open_loop(world.port, requests, per_second=per_second, clients=CLIENTS), 202)
+    return checked(await open_loop(world.port, requests, per_second=per_second, clients=CLIENTS), 202)
 
 
-def _checked(load: Load, status: int) -> Load:
+def checked(load: Load, status: int) -> Load:
     """A benchmark of refusals would be quick."""
     assert set(load.statuses) == {status}, load.statuses
     return load

@@ -112,10 +112,15 @@ class World:
 
     def resident_mb(self, command: str) -> float:
         """Memory that the largest process of a command holds now."""
+        return self.largest_process(command)[1]
+
+    def largest_process(self, command: str) -> tuple[int, float]:
+        """Id and memory, in MB, of a command's process that holds most."""
         own = self.processes[command].pid
         printed = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,rss="], text=True)
         rows = (map(int, line.split()) for line in printed.splitlines())
-        return max(resident for pid, parent, resident in rows if own in (pid, parent)) / 1024
+        resident, pid = max((resident, pid) for pid, parent, resident in rows if own in (pid, parent))
+        return pid, resident / 1024
 
 
 def free_port() -> int:
