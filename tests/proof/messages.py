@@ -9,14 +9,22 @@ import random
 import re
 import secrets
 import unicodedata
+from datetime import UTC, datetime
 from itertools import product
+from uuid import UUID
 
 import pytest
 
 from aval.domain import gsm7
+from aval.domain.campaign import DEFAULT_MESSAGE, TwoFactorPolicy
+from aval.domain.challenge import TokenSource
+from aval.domain.keyring import Key, Keyring, Purpose
 from aval.domain.message import MessageVariables, default_template, render_token_message
 from aval.domain.message_value import html_value, plain_value, sms_value
-from aval.domain.money import Brl, Locale
+from aval.domain.money import ZERO, Brl, Locale
+from aval.domain.redemption_challenge import first_redemption_challenge
+from aval.domain.redemption_message import PurchaseWording, RedemptionMessage
+from aval.domain.redemption_message import template_problem as purchase_template_problem
 from aval.domain.template import (
     ChannelName,
     MessageTemplate,
@@ -25,7 +33,8 @@ from aval.domain.template import (
     template_problem,
     token_message_event,
 )
-from aval.domain.transfer import Kind
+from aval.domain.token import SYMBOLS, TokenSeed
+from aval.domain.transfer import NO_ACCOUNT, NOBODY, Kind, Transfer
 
 pytestmark = pytest.mark.proof
 
@@ -253,3 +262,74 @@ def test_message_injection_dies(randomness: random.Random) -> None:
         assert not re.search(r"[<>\"']|&(?!amp;|lt;|gt;|quot;|#x27;)", escaped)
         assert_nothing_survives(html.unescape(escaped))
         assert gsm7.is_basic(sms_value(name, is_name=True))
+
+
+# Redemptions name points and vendors (redemptions.md §4.4).
+NOW = datetime(2026, 3, 4, 18, 15, tzinfo=UTC)
+KEYRING = Keyring([Key(Purpose.TOKEN, "t1", bytes(range(32)), NOW)])
+PURCHASE_TEMPLATES = [
+    DEFAULT_MESSAGE,
+    "[vendors] [points] [generation] [token]",
+    "[points] [points] [vendors] [campaign] " + "x" * 62 + " [generation][token]",
+]
+CHALLENGE = first_redemption_challenge(
+    TwoFactorPolicy(), device_key=UUID(int=4), masked_number="+55 11 *****-1234", kid="t1", now=NOW
+)
+
+
+def redemption_of(
+    randomness: random.Random, kind: Kind, wording: PurchaseWording | None
+) -> tuple[RedemptionMessage, str]:
+    """A message and the token it must end with."""
+    transfer = Transfer(
+        integrator_key=UUID(int=1),
+        key=UUID(int=randomness.getrandbits(128)),
+        kind=kind,
+        account_key=NO_ACCOUNT,
+        approver_key=UUID(int=3),
+        credential_key=UUID(int=5),
+        request_control_key=UUID(int=2),
+        request_fingerprint=bytes(32),
+        end_to_end_id=None,
+        amount=ZERO,
+        fee=ZERO,
+        payee=NOBODY,
+        pix_transfer_type=None,
+        pix_message=None,
+        receiver_conciliation_id=None,
+        nonce=randomness.randbytes(16),
+        correlation_id="proof",
+        details_digest=randomness.randbytes(32),
+    )
+    seed = TokenSeed(transfer.integrator_key, transfer.key, transfer.details_digest, transfer.nonce)
+    token = TokenSource(KEYRING, seed).token(CHALLENGE, 1).text
+    return RedemptionMessage(transfer, CHALLENGE, 1, name_of(randomness), wording), token
+
+
+def assert_one_part(text: str, token: str) -> None:
+    assert len(text) <= gsm7.CHARACTERS_MAX and gsm7.is_basic(text) and not re.search(r"[<>\n\[\]]", text)
+    assert text.endswith(token) and re.fullmatch(f"[{SYMBOLS}]{{6}}", token)
+    assert_nothing_survives(text.removesuffix(token))
+
+
+def test_a_message_names_points_and_vendors_whatever_their_names(randomness: random.Random) -> None:
+    for template in PURCHASE_TEMPLATES:
+        assert purchase_template_problem(template) is None
+        for _ in range(PAYEES_PER_TEMPLATE):
+            vendors = [name_of(randomness) for _ in range(randomness.choice([1, 2, 3, 100]))]
+            points = randomness.choice([1, 999_999_999_999, randomness.randint(1, 10**12 - 1)])
+            message, token = redemption_of(randomness, Kind.PURCHASE, PurchaseWording(points, vendors, template))
+            text = message.rendered(KEYRING).text
+            assert_one_part(text, token)
+            assert re.search(rf"(?<!\d){points}(?!\d)", text)
+            assert len(vendors) <= 2 or f" e mais {len(vendors) - 2}" in text
+
+
+def test_the_message_of_a_device_is_fixed_but_for_the_campaigns_name(randomness: random.Random) -> None:
+    fixed = ": confirme este celular como seu dispositivo de seguranca. Codigo 1: "
+    for kind in (Kind.DEVICE_REGISTRATION, Kind.DEVICE_REPLACEMENT):
+        for _ in range(PAYEES_PER_TEMPLATE):
+            message, token = redemption_of(randomness, kind, None)
+            text = message.rendered(KEYRING).text
+            assert_one_part(text, token)
+            assert text.endswith(fixed + token) and 1 <= len(text) - len(fixed + token) <= 20
