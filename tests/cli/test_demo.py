@@ -70,6 +70,13 @@ def test_the_demo_shows_every_way_to_approve_beside_a_taken_port(data_dir: Path,
         "signed by the key of Beatriz' phone: exactly these details, to approve them",
         "nothing was changed",
         "Rebuilt from 8 entries BRL 14,462.60, stored BRL 14,462.60: equal.",
+        "active: the only phone that tokens of Helena Prado Martins travel to",
+        "pending_2fa_approval; token on its way to +55 11 *****-9876, 5 attempts",
+        "11,500 points available, 8,500 reserved.",
+        "RDM000084 Incorrect Token: 4 attempts left",
+        "confirmed: judged and debited in one transaction",
+        "8,500 points: Changed her mind",
+        "credit 20,000 · reserve 8,500 · debit 8,500 · reversal 8,500",
     ):
         assert told in story, told
     assert is_database_gone(data_dir)

@@ -1,8 +1,8 @@
-"""The ends of the demo's wire: the integrator's calls, the operator's, and a receiver of webhooks."""
+"""The ends of the demo's wire: the integrator's calls, those of others, and a receiver of webhooks."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -35,6 +35,16 @@ def check(what: str, seen: object, expected: object) -> None:
         raise DemoFailed(what, seen)
 
 
+@dataclass(frozen=True, slots=True)
+class CallMade:
+    """A call as it is shown."""
+
+    method: str
+    path: str
+    status: int | None
+    took_s: float
+
+
 class Wire:
     """The Python client of the integrator, or of a device, and how its last try went."""
 
@@ -42,11 +52,12 @@ class Wire:
         self.aval = AvalClient(base_url, credential, timeout_s=ANSWER_S, watch=self._note)
         self._tried: Tried | None = None
 
-    def answered(self, status: int) -> Tried:
+    def answered(self, status: int) -> CallMade:
         """The last try; raises DemoFailed unless its answer had this status."""
-        assert self._tried is not None
-        check(f"{self._tried.method} {self._tried.path} answers {status}", self._tried.status, status)
-        return self._tried
+        tried = self._tried
+        assert tried is not None
+        check(f"{tried.method} {tried.path} answers {status}", tried.status, status)
+        return CallMade(tried.method, tried.path, tried.status, tried.took_s)
 
     def _note(self, tried: Tried) -> None:
         self._tried = tried
@@ -61,34 +72,68 @@ async def refusal_of(what: str, call: Awaitable[object]) -> Refused:
     raise DemoFailed(what, answer)
 
 
-class Operator:
-    """Makes what there has to be, over the administration API."""
+class Caller:
+    """Calls as whoever its headers say; remembers how the last one went."""
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str, admin_key: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, headers: Mapping[str, str]) -> None:
         self._session = session
         self._base_url = base_url
-        self._headers = {"Authorization": f"Bearer {admin_key}", "Content-Type": "application/json"}
+        self._headers = dict(headers)
+        self._made: CallMade | None = None
 
-    async def post(self, path: str, body: Any) -> Any:
-        """POST something new, and return the answer's body."""
-        return await self._call("POST", path, body, expect=201)
+    @property
+    def made(self) -> CallMade:
+        """The last call."""
+        assert self._made is not None
+        return self._made
 
-    async def put(self, path: str, body: Any) -> Any:
+    def acting(self, headers: Mapping[str, str]) -> Self:
+        """The same caller with more headers."""
+        return type(self)(self._session, self._base_url, {**self._headers, **headers})
+
+    async def get(self, path: str) -> Any:
+        """GET something."""
+        return await self.call("GET", path, None, expect=200)
+
+    async def post(self, path: str, body: Any, *, expect: int = 201) -> Any:
+        """POST something, mostly new, and return the answer's body."""
+        return await self.call("POST", path, body, expect=expect)
+
+    async def put(self, path: str, body: Any, *, expect: int = 200) -> Any:
         """PUT something, and return the answer's body."""
-        return await self._call("PUT", path, body, expect=200)
+        return await self.call("PUT", path, body, expect=expect)
 
-    async def _call(self, method: str, path: str, body: Any, *, expect: int) -> Any:
-        sent, limit = msgspec.json.encode(body), aiohttp.ClientTimeout(ANSWER_S)
+    async def upload(self, method: str, path: str, form: Mapping[str, str], file: bytes, *, expect: int) -> Any:
+        """Send a form with a file, and return the answer's body."""
+        parts = aiohttp.FormData()
+        for name, text in form.items():
+            parts.add_field(name, text)
+        parts.add_field("file", file, filename="file")
+        return await self._answer(method, path, parts, {}, expect)
+
+    async def call(self, method: str, path: str, body: Any, *, expect: int) -> Any:
+        """One call; raises DemoFailed unless its answer has the status expected."""
+        if body is None:
+            return await self._answer(method, path, None, {}, expect)
+        return await self._answer(method, path, msgspec.json.encode(body), {"Content-Type": "application/json"}, expect)
+
+    async def _answer(self, method: str, path: str, data: Any, headers: Mapping[str, str], expect: int) -> Any:
+        limit, started, url = aiohttp.ClientTimeout(ANSWER_S), time.perf_counter(), self._base_url + path
+        sent = {**self._headers, **headers}
         try:
-            async with self._session.request(
-                method, self._base_url + path, data=sent, headers=self._headers, timeout=limit
-            ) as response:
+            async with self._session.request(method, url, data=data, headers=sent, timeout=limit) as response:
                 text = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DemoFailed(f"{method} {path} answers", type(error).__name__) from None
+        self._made = CallMade(method, path, response.status, time.perf_counter() - started)
         if response.status != expect:
             raise DemoFailed(f"{method} {path} answers {expect}", f"{response.status} {text.decode(errors='replace')}")
         return msgspec.json.decode(text)
+
+
+def bearing(credential: str) -> dict[str, str]:
+    """The header that proves who calls."""
+    return {"Authorization": f"Bearer {credential}"}
 
 
 async def until(what: str, look: Callable[[], Awaitable[Value | None]]) -> Value:

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from aval.cli.demo_calls import Operator, Receiver, Wire
+from aval.cli.demo_calls import Caller, Receiver, Wire
 from aval.domain.money import Brl
 
 INTEGRATOR_NAME = "Banco Aurora"
@@ -29,7 +29,7 @@ class Cast:
     api_key: str = field(repr=False)
 
 
-async def engage(admin: Operator) -> Cast:
+async def engage(admin: Caller) -> Cast:
     """Make a sandbox integrator, so that the hour and the day do not matter, and all it needs to transfer."""
     integrator = await admin.post(
         "/admin/integrators", {"name": INTEGRATOR_NAME, "ispb": "12345678", "mode": "sandbox", "locale": "en"}
@@ -42,7 +42,7 @@ async def engage(admin: Operator) -> Cast:
     return Cast(UUID(integrator["integrator_key"]), UUID(account_key), credential["api_key"])
 
 
-async def _account(admin: Operator, base: str) -> str:
+async def _account(admin: Caller, base: str) -> str:
     account = {
         "account_branch": "0001",
         "account_number": "4821567",
@@ -61,7 +61,7 @@ async def _account(admin: Operator, base: str) -> str:
     return key
 
 
-async def _approver(admin: Operator, base: str, account_key: str) -> None:
+async def _approver(admin: Caller, base: str, account_key: str) -> None:
     approver = await admin.post(f"{base}/approvers", {"document_number": CPF, "name": APPROVER_NAME})
     key = approver["approver_key"]
     for contact_type, destination in (("sms", PHONE), ("email", EMAIL)):

@@ -14,7 +14,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from aval.client import InboxMessage, Tried
+from aval.cli.demo_calls import CallMade
+from aval.client import InboxMessage
 from aval.domain.money import Brl
 from aval.storage.ledger import AccountLedger, LedgerEntry
 
@@ -51,14 +52,14 @@ class Screen:
         """Something that is so now; rich markup."""
         self._show(_marked("[green]✓", told))
 
-    def call(self, tried: Tried, told: str) -> None:
+    def call(self, made: CallMade, told: str) -> None:
         """A call and its answer, on one line each."""
-        colour = "green" if (tried.status or 0) < 400 else "yellow"
+        colour = "green" if (made.status or 0) < 400 else "yellow"
         line = Text.assemble(
-            (f"{tried.method} ", "bold"),
-            (_UUID.sub("…", tried.path), ""),
-            (f"  {tried.status}", f"bold {colour}"),
-            (f"  {tried.took_s * 1_000:.0f} ms", "dim"),
+            (f"{made.method} ", "bold"),
+            (_UUID.sub("…", made.path), ""),
+            (f"  {made.status}", f"bold {colour}"),
+            (f"  {made.took_s * 1_000:.0f} ms", "dim"),
         )
         self._show(line)
         self._show(_marked(f"[{colour}]→", told))

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import aiohttp
 
 from aval.cli.admin import command_author
-from aval.cli.demo_calls import DemoFailed, Operator, Receiver, Wire, until
+from aval.cli.demo_calls import Caller, DemoFailed, Receiver, Wire, bearing, until
 from aval.cli.demo_cast import ACCOUNT_NAME, APPROVER_NAME, INTEGRATOR_NAME, Cast, engage, listen
 from aval.cli.demo_screen import Screen
 from aval.cli.demo_stage import Stage
@@ -18,23 +18,25 @@ from aval.cli.deployment import Deployment, opened
 from aval.cli.run import answers
 from aval.cli.seed import base_url
 from aval.client import ApiKey, CallFailed, NoCredential
+from aval.domain.caller import BACK_OFFICE_SCOPES
 from aval.domain.evidence import public_key_of
 from aval.domain.evidence_check import EvidenceReport, check_evidence
 from aval.domain.keyring import Keyring, Purpose
-from aval.operations.create_admin_key import create_admin_key
+from aval.operations.create_admin_key import SCOPES, create_admin_key
 from aval.operations.revoke_admin_key import revoke_admin_key
 from aval.operations.seal_evidence import export_evidence
 from aval.storage.database import Database
 from aval.storage.ledger import AccountLedger, read_ledger
 
 OPENING = (
-    "A second factor in front of money. What follows is real: PostgreSQL, API and worker run on this machine, "
-    "every line comes from an answer of the API. Nothing leaves this machine."
+    "A second factor in front of money and points. What follows is real: PostgreSQL, API and worker run on this "
+    "machine, every line comes from an answer of the API. Nothing leaves this machine."
 )
 CLOSING = (
     ("make run", "an Aval of your own, which keeps its data"),
     ("README.md", "the same TED by hand, with curl"),
     ("docs/guides/integrate.md", "fifteen minutes from nothing to webhooks"),
+    ("docs/guides/redemptions.md", "the same for points: campaign, phone, purchase, reversal"),
     ("docs/architecture.md", "how it works, on one page"),
 )
 
@@ -73,7 +75,8 @@ async def _stage(own: Deployment, dsn: str, screen: Screen) -> AsyncIterator[Sta
         _admin_key(own, db) as admin_key,
     ):
         screen.fact(f"The API answers on [bold]{url}[/], a worker is at work.")
-        cast = await engage(Operator(session, url, admin_key))
+        operator = Caller(session, url, bearing(admin_key))
+        cast = await engage(operator)
         wire, phone = Wire(url, ApiKey(cast.api_key)), Wire(url, NoCredential())
         async with wire.aval, phone.aval:
             await listen(wire, receiver)
@@ -82,14 +85,16 @@ async def _stage(own: Deployment, dsn: str, screen: Screen) -> AsyncIterator[Sta
                 f"[bold]{APPROVER_NAME}[/] approves for it."
             )
             evidence = partial(_evidence, sealer, own.keyring())
-            yield Stage(screen, wire, phone, receiver, cast, partial(_ledger, reader, cast), evidence)
+            yield Stage(screen, wire, phone, operator, receiver, cast, partial(_ledger, reader, cast), evidence)
 
 
 @asynccontextmanager
 async def _admin_key(own: Deployment, db: Database) -> AsyncIterator[str]:
     """Lend an admin key that is revoked afterwards."""
     name = f"demo {uuid4()}"
-    _, secret = await create_admin_key(db, name=name, keyring=own.keyring(), author=command_author())
+    _, secret = await create_admin_key(
+        db, name=name, scopes=(*SCOPES, *BACK_OFFICE_SCOPES), keyring=own.keyring(), author=command_author()
+    )
     try:
         yield secret
     finally:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from aval.cli.demo_calls import Receiver, Wire, until
+from aval.cli.demo_calls import Caller, Receiver, Wire, until
 from aval.cli.demo_cast import Cast
 from aval.cli.demo_screen import Screen
 from aval.client import AvalClient, InboxMessage
@@ -21,6 +21,7 @@ class Stage:
     screen: Screen
     wire: Wire
     phone: Wire  # of the approver: it has no key of the integrator
+    operator: Caller
     receiver: Receiver
     cast: Cast
     read_ledger: Callable[[], Awaitable[AccountLedger]]

@@ -9,6 +9,7 @@ from aval.cli.demo_batch import play_batch
 from aval.cli.demo_calls import check, refusal_of, until
 from aval.cli.demo_cast import ACCOUNT_NAME, APPROVER_NAME, CPF, INTEGRATOR_NAME
 from aval.cli.demo_device import play_device
+from aval.cli.demo_redemption import play_redemption
 from aval.cli.demo_stage import Stage, token_in, told
 from aval.client import Approver, PixDetail, PixKey, TargetAccount, Ted, TedDetail
 from aval.domain.money import Brl
@@ -38,6 +39,7 @@ async def play(stage: Stage) -> None:
     await play_batch(stage)
     await play_device(stage)
     await _ledger(stage)
+    await play_redemption(stage)
 
 
 async def _request_ted(stage: Stage) -> UUID:
