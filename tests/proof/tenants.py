@@ -2,21 +2,28 @@
 
 Generated from the OpenAPI document: every route × id parameter × filter, asked once with another integrator's id and
 once with one nobody has, must answer the same bytes and change nothing. A route without a line in
-`cases/household.py` fails. Bodies that name ids are in the last tests.
+`cases/household.py` fails. Bodies that name ids are in later tests. The same for redemptions, from their routes and
+`cases/clubhouse.py`: there the tenant is a campaign, and to a participant another participant is a stranger, too.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from aval.http.edge import Route
+from tests.buyers import a_purchase
 from tests.factories import Reply, make_credential, make_party
+from tests.proof.cases.clubhouse import BODIES, Clubhouse, make_clubhouse
 from tests.proof.cases.household import RAIL, SESSIONS, Household, body_of, end_to_end_id, make_household, pix_by_key
+from tests.redemption_stage import RedemptionStage
+from tests.redemption_stage import issuer as issuer
+from tests.redemption_stage import redemptions as redemptions
 from tests.world import ITEMS, World
 from tests.world import body_of as request_of
 
@@ -253,3 +260,212 @@ async def test_a_scope_missing_answers_alike_for_own_and_foreign_ids(neighbours:
     said = [masked(await world.call("PATCH", path.format(*pair), key=weak)) for pair in pairs]
     assert said[0] == said[1]
     assert said[0][0] == 401
+
+
+# What of redemptions names no id: fixed words, and lists of the back office, which is bound to no campaign.
+OPEN_WORDS = {
+    "side",
+    "offset",
+    "limit",
+    "_offset",
+    "_limit",
+    "version",
+    "status",
+    "kind",
+    "start_date",
+    "end_date",
+    "page",
+}
+CALLERS = ("operator", "application", "impersonator", "participant")
+
+
+@pytest.fixture(scope="module")
+async def clubhouses(redemptions: RedemptionStage) -> tuple[Clubhouse, Clubhouse]:
+    return await make_clubhouse(redemptions), await make_clubhouse(redemptions)
+
+
+def redeemed(stage: RedemptionStage) -> Iterator[tuple[Route, list[str]]]:
+    """Every route of redemptions, and who may call it."""
+    for route in stage.routes:
+        access = route.access
+        if access is None:  # access tokens, and what is published of them
+            assert route.path.startswith(("/oauth2/", "/.well-known/")), route.path
+            continue
+        assert route.request is None or route.empty_body or f"{route.method} {route.path}" in BODIES, route.path
+        yield route, [caller for caller in CALLERS if getattr(access, caller) is not None]
+
+
+def club_combinations(route: Route, caller: str, home: Clubhouse, other: Mapping[str, str]) -> Iterator[Any]:
+    """What is another's beside what is nobody's: each id alone, then all together.
+
+    The back office is bound to no campaign: for it only ids below one of its own are another's.
+    """
+    names = [name for name in _PARAMETER.findall(route.path) if name not in OPEN_WORDS]
+    if caller == "operator":
+        names = names[1:] if len(names) > 1 else []
+    for chosen in [*([name] for name in names), *([names] if len(names) > 1 else [])]:
+        if any(home.keys[name] != other[name] for name in chosen):
+            yield {name: other[name] for name in chosen}, {name: unknown_of(name) for name in chosen}
+
+
+def unknown_of(name: str) -> str:
+    words = {"campaign_id": f"c-{uuid4().hex[:8]}", "login": "ninguem", "document": "52998224725"}
+    return words.get(name) or str(uuid4())
+
+
+def club_masked(reply: Reply, *ids: str) -> tuple[int, list[tuple[str, str]], str]:
+    """An answer without the ids that were asked for."""
+    status, headers, text = masked(reply)
+    for key in ids:
+        text = text.replace(key, "<key>")
+    return status, headers, text
+
+
+async def test_every_id_of_a_path_of_redemptions(
+    redemptions: RedemptionStage, clubhouses: tuple[Clubhouse, Clubhouse]
+) -> None:
+    """Another campaign's id, and to a participant another participant's, answers like one that nobody has."""
+    own, foreign = clubhouses
+    before, differences, asked = await club_snapshot(redemptions), [], 0
+    for route, callers in redeemed(redemptions):
+        for caller in callers:
+            strangers = [foreign.keys]
+            if caller in ("impersonator", "participant"):
+                strangers.append(own.neighbours_keys)
+            for other in strangers:
+                for theirs, nobodys in club_combinations(route, caller, own, other):
+                    said = [
+                        club_masked(
+                            await own.send(caller, route.method, own.path(route.path, **ids), route.path), *ids.values()
+                        )
+                        for ids in (theirs, nobodys)
+                    ]
+                    asked += 1
+                    # Once a phone was active, an application may touch none, whosever it is (redemptions.md §7.4.5).
+                    is_closed = caller == "impersonator" and [*theirs] == ["device_id"]
+                    if said[0] != said[1] or said[0][0] != (403 if is_closed else 404):
+                        differences.append((caller, route.method, route.path, [*theirs], [each[::2] for each in said]))
+    assert differences == []
+    assert asked >= 60
+    assert await club_snapshot(redemptions) == before
+
+
+async def test_every_filter_of_redemptions(
+    redemptions: RedemptionStage, clubhouses: tuple[Clubhouse, Clubhouse]
+) -> None:
+    """A list asked for another's id is as empty as one asked for nobody's."""
+    own, foreign = clubhouses
+    differences, asked = [], 0
+    for route, callers in redeemed(redemptions):
+        for name in (parameter.name for parameter in route.query if parameter.name not in OPEN_WORDS):
+            for caller in (each for each in callers if each != "operator"):
+                path, answers = own.path(route.path), []
+                for value in (foreign.keys[name], unknown_of(name)):
+                    query = f"{path}?{name}={value.replace('+', '%2B')}"
+                    answers.append(club_masked(await own.send(caller, route.method, query, route.path), value))
+                asked += 1
+                if answers[0] != answers[1]:
+                    differences.append((caller, route.path, name, [each[::2] for each in answers]))
+    assert differences == []
+    assert asked >= 5
+
+
+async def test_lists_of_redemptions_hold_nothing_of_another(
+    redemptions: RedemptionStage, clubhouses: tuple[Clubhouse, Clubhouse]
+) -> None:
+    own, foreign = clubhouses
+    leaks, lists = [], 0
+    for route, callers in redeemed(redemptions):
+        if route.method != "GET":
+            continue
+        for caller in (each for each in callers if each != "operator"):
+            query = "?limit=100" if any(parameter.name == "limit" for parameter in route.query) else ""
+            reply = await own.send(caller, "GET", own.path(route.path) + query, route.path)
+            assert reply.status == 200, (caller, route.path, reply.body)
+            lists += 1
+            strangers = {key for name, key in foreign.keys.items() if name not in OPEN_WORDS}
+            if caller in ("impersonator", "participant"):
+                strangers |= {
+                    own.neighbours_keys[name] for name in ("participant", "purchase_id", "order_id", "device_id")
+                }
+            leaks += [(caller, route.path, key) for key in strangers if key in reply.body.decode()]
+    assert leaks == []
+    assert lists >= 25
+
+
+async def test_ids_of_another_campaign_in_bodies_and_headers_are_nobodys(
+    redemptions: RedemptionStage, clubhouses: tuple[Clubhouse, Clubhouse]
+) -> None:
+    own, foreign = clubhouses
+    before = await club_snapshot(redemptions)
+    acting, reversal = own.callers["impersonator"], f"/orders/{own.keys['order_id']}/reversals"
+    cases: list[tuple[str, Any, str, str]] = [("participantid", None, foreign.keys["participant"], str(uuid4()))]
+    cases += [("customerId", None, foreign.keys["campaign_id"], "c-0")]
+    for header, _, theirs, nobodys in cases:
+        said = [
+            masked(await redemptions.call("GET", "/participants/me", headers={**acting, header: value}))
+            for value in (theirs, nobodys)
+        ]
+        assert said[0] == said[1] and said[0][0] in (400, 404)
+    items = {"executeTotalRefund": False, "refundType": 1, "refundMotiveId": 5}
+    said = [
+        masked(
+            await redemptions.call(
+                "POST",
+                reversal,
+                {**items, "orderItems": [{"orderItemId": key, "refundQuantity": 1}]},
+                headers=own.callers["operator"],
+            )
+        )
+        for key in (foreign.keys["item_id"], own.neighbours_keys["item_id"], str(uuid4()))
+    ]
+    assert said[0] == said[1] == said[2] and said[0][0] == 404
+    assert await club_snapshot(redemptions) == before
+
+
+async def test_credentials_of_one_campaign_open_nothing_of_another(
+    redemptions: RedemptionStage, clubhouses: tuple[Clubhouse, Clubhouse]
+) -> None:
+    """An API key with another campaign's subscription key is nobody; a participant's token works at home alone."""
+    own, foreign = clubhouses
+    before = await club_snapshot(redemptions)
+    for caller in ("application", "participant", "impersonator"):
+        mixed = {
+            **own.callers[caller],
+            "ocp-apim-subscription-key": foreign.callers[caller]["ocp-apim-subscription-key"],
+        }
+        for route, callers in redeemed(redemptions):
+            if caller in callers:
+                reply = await redemptions.call(route.method, own.path(route.path), headers=mixed)
+                assert (reply.status, reply.code) == (401, "GDF000014"), (caller, route.method, route.path, reply.body)
+    assert await club_snapshot(redemptions) == before
+
+
+async def test_tokens_open_only_the_purchase_they_were_made_for(
+    redemptions: RedemptionStage, clubhouses: tuple[Clubhouse, Clubhouse]
+) -> None:
+    """The right token of another purchase, another participant or another campaign is a wrong one, and used nowhere."""
+    own, foreign = clubhouses
+    mine, mine_too = [await own.member.bought(a_purchase(10)) for _ in range(2)]
+    sources = [(own.member, mine_too), (own.neighbour, own.neighbours_keys["purchase_id"])]
+    sources += [(foreign.member, foreign.keys["purchase_id"])]
+    for buyer, purchase in sources:
+        key = purchase if isinstance(purchase, str) else purchase["id"]
+        reply = await own.member.validate(mine, await buyer.token({"id": key}))
+        assert (reply.status, reply.code) == (400, "RDM000084")
+    rows = await redemptions.fetch(
+        "select operation_id::text, count(*) from comparisons where operation_id = any($1::uuid[]) group by 1",
+        [UUID(mine["id"]), UUID(mine_too["id"]), UUID(foreign.keys["purchase_id"])],
+    )
+    assert rows == [(mine["id"], 3)]
+
+
+async def club_snapshot(stage: RedemptionStage) -> dict[str, str]:
+    """A digest of every table, whatever it holds."""
+    tables = [name for (name,) in await stage.fetch("select tablename from pg_tables where schemaname = 'aval'")]
+    union = " union all ".join(
+        f"select '{table}', md5(coalesce(string_agg(t::text, '\n' order by t::text), '')) from aval.{table} t"
+        for table in tables
+        if not table.startswith("schema_")
+    )
+    return dict(await stage.fetch(union))
