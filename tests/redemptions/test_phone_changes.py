@@ -227,6 +227,11 @@ async def test_an_erased_number_is_nowhere_any_more(
     assert {row["destination"] for row in inbox.json["data"]} == {"+55 ** *****-****"}
     other = await Owner.make(own_redemptions, owner.campaign, owner.application)
     assert (await other.activate("+5511987650001"))["status"] == "active"
+    await own_redemptions.execute(
+        "update participants set erased_at = now(), profile_sealed = null where participant_id = $1", owner.person.key
+    )
+    gone = await owner.register()
+    assert (gone.status, gone.code) == (404, "113")
 
 
 async def test_the_schema_repeats_the_table_of_states(own_redemptions: RedemptionStage) -> None:

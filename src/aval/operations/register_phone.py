@@ -63,7 +63,9 @@ async def register_phone(
     """
     campaign, participant_key = request.campaign, request.participant_key
     async with db.transaction() as connection:
-        if not await guard_participants(connection, [(campaign.key, participant_key)]):
+        guarded = await guard_participants(connection, [(campaign.key, participant_key)])
+        participant = guarded.get((campaign.key, participant_key))
+        if participant is None or participant.erased_at is not None:
             raise Refusal("rdm.participant_not_found")
         await refuse_impersonator(connection, request.caller, campaign.key, participant_key)
         present = await read_present_phones(connection, campaign.key, participant_key)
