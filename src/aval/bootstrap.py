@@ -128,7 +128,7 @@ def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
     """Make it; the stack gives back its connections."""
     outbound = OutboundHttp(settings.channels.target_allow_list, settings.channels.local_targets)
     stack.push_async_callback(outbound.close)
-    keyring = KeyringSource(KeysFile(settings.database.keys_file))
+    keyring = KeyringSource(KeysFile(settings.database.keys_file), settles_after=settings.database.keys_settle)
     return Foundation(keyring, outbound, RailRegistry(outbound))
 
 

@@ -1,6 +1,7 @@
 import base64
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from aval.domain.keyring import OPTIONAL, Purpose
+from aval.domain.keyring import OPTIONAL, KeyMissing, Purpose
 from aval.storage.keys_file import KeyringSource, KeysFault, KeysFile, KeysFileError
 
 
@@ -148,14 +149,32 @@ def test_a_running_process_takes_over_a_rotation_within_a_second(tmp_path: Path)
     file = _file(tmp_path)
     file.create()
     now = [0.0]
-    source = KeyringSource(file, monotonic=lambda: now[0])
-    before = source.current().current(Purpose.TOKEN).kid
+    clock = [datetime.now(UTC) + timedelta(hours=1)]
+    source = KeyringSource(file, monotonic=lambda: now[0], now=lambda: clock[0])
+    before = source.current().current(Purpose.TOKEN)
     kid = file.rotate(Purpose.TOKEN)
-    assert source.current().current(Purpose.TOKEN).kid == before
+    with pytest.raises(KeyMissing):
+        source.current().find(Purpose.TOKEN, kid)
     now[0] += 1.0
+    assert source.current().find(Purpose.TOKEN, kid)
     assert source.current().current(Purpose.TOKEN).kid == kid
-    kid = file.rotate(Purpose.TOKEN)
-    assert source.reload().current(Purpose.TOKEN).kid == kid
+    assert source.current().find(Purpose.TOKEN, before.kid) == before
+
+
+def test_a_new_key_is_used_once_every_process_knows_it(tmp_path: Path) -> None:
+    """Another process had looked at the file just before the rotation, and could not judge tokens of the new key."""
+    file = _file(tmp_path)
+    file.create()
+    now, clock = [0.0], [datetime.now(UTC)]
+    source = KeyringSource(file, monotonic=lambda: now[0], now=lambda: clock[0])
+    before = source.current().current(Purpose.CREDENTIAL)
+    kid = file.rotate(Purpose.CREDENTIAL)
+    now[0], clock[0] = 1.0, clock[0] + timedelta(seconds=1)
+    young = source.current()
+    assert young.current(Purpose.CREDENTIAL) == before
+    assert [key.kid for key in young.all_of(Purpose.CREDENTIAL)] == [before.kid, kid]
+    now[0], clock[0] = 7.0, clock[0] + timedelta(seconds=6)
+    assert source.current().current(Purpose.CREDENTIAL).kid == kid
 
 
 def test_a_file_that_broke_meanwhile_is_not_taken_over(tmp_path: Path) -> None:

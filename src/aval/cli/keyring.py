@@ -36,7 +36,7 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 
     @group.command("rotate")
     def rotate(purpose: Annotated[Purpose, typer.Argument(help="The purpose that gets a new key.")]) -> None:
-        """Add a key that new things are made with; running processes take it over within a second."""
+        """Add a key that new things are made with: from five seconds on, when every running process knows it."""
         deployment = open_deployment()
         try:
             kid = deployment.keys.rotate(purpose)

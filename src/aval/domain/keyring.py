@@ -48,12 +48,18 @@ class KeyMissing(Exception):
 
 
 class Keyring:
-    """All keys of the deployment. The newest of a purpose is the one new things are made with."""
+    """All keys of the deployment. The newest of a purpose is the one new things are made with.
 
-    def __init__(self, keys: Iterable[Key]) -> None:
+    With `settled_until` only keys made until then are: a younger one may be unknown to another process as yet, and
+    opens what others made with it.
+    """
+
+    def __init__(self, keys: Iterable[Key], *, settled_until: datetime | None = None) -> None:
         self._by_kid = {(key.purpose, key.kid): key for key in keys}
         newest_first = sorted(self._by_kid.values(), key=lambda key: key.created_at, reverse=True)
-        self._by_purpose = {p: [key for key in newest_first if key.purpose is p] for p in Purpose}
+        self._by_purpose = {
+            p: _current_first([key for key in newest_first if key.purpose is p], settled_until) for p in Purpose
+        }
 
     def current(self, purpose: Purpose) -> Key:
         """The key new things are made with; raises KeyMissing."""
@@ -70,7 +76,7 @@ class Keyring:
             raise KeyMissing(purpose, kid) from None
 
     def all_of(self, purpose: Purpose) -> Sequence[Key]:
-        """Every key of a purpose, newest first."""
+        """Every key of a purpose, the current one first, then the newest."""
         return self._by_purpose[purpose]
 
     def credential_hashes(self, credential: str) -> list[bytes]:
@@ -108,6 +114,13 @@ class Keyring:
             return AESGCM(key.secret[:32]).decrypt(sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode())
         except InvalidTag:
             raise KeyMissing(purpose, key.kid) from None
+
+
+def _current_first(newest_first: list[Key], settled_until: datetime | None) -> list[Key]:
+    """The keys of one purpose; if none is settled, the oldest is the one most likely known everywhere."""
+    settled = [key for key in newest_first if settled_until is None or key.created_at <= settled_until]
+    current = (settled or newest_first[-1:])[:1]
+    return current + [key for key in newest_first if key not in current]
 
 
 def _sealed(key: Key, plaintext: bytes, associated: str, nonce: bytes) -> bytes:

@@ -98,6 +98,12 @@ class DatabaseSettings:
     keys_file: Path = kinds.path(
         "AVAL_KEYS_FILE", _keys_file, "file", "The secret keys, mode 600.", shown="`keys.json` in AVAL_DATA_DIR"
     )
+    keys_settle: timedelta = kinds.seconds(
+        "AVAL_KEYS_SETTLE_SECONDS",
+        "5",
+        "A rotated key is made things with from this age on: by then every machine has it.",
+        low=2,
+    )
 
 
 @dataclass(frozen=True, slots=True)

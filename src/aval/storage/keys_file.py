@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ FILE_BYTES_MAX = 1_048_576
 RSA_BITS = 2_048
 RSA_EXPONENT = 65_537
 LOOK_AGAIN_SECONDS = 1.0
+SETTLES_AFTER = timedelta(seconds=5)  # more than a process takes to look
 ROTATABLE = frozenset(Purpose) - {Purpose.INDEX}
 
 
@@ -184,14 +185,24 @@ def key_findings(keys: list[Key]) -> list[KeysFinding]:
 class KeyringSource:
     """The keyring as the file has it now: a rotation reaches a running process within a second, without a restart.
 
-    A file that has become unusable is not taken over; the process goes on with the keys it has.
+    A new key is at hand at once, and made things with from `settles_after` on: by then every process knows it. A file that has become unusable is not taken over; the process goes on with the keys it has.
     """
 
-    def __init__(self, file: KeysFile, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        file: KeysFile,
+        *,
+        settles_after: timedelta = SETTLES_AFTER,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._file = file
+        self._settles_after = settles_after
         self._monotonic = monotonic
+        self._now = now
         self._stamp = self._stamp_now()
-        self._keyring = file.load()
+        self._keys = file.entries()
+        self._keyring, self._is_settled = self._arranged()
         self._looked_at = monotonic()
 
     def current(self) -> Keyring:
@@ -201,20 +212,23 @@ class KeyringSource:
             self._looked_at = now
             if self._stamp_now() != self._stamp:
                 self._take_over()
-        return self._keyring
-
-    def reload(self) -> Keyring:
-        """Read the file at once, for a key that is not at hand (another process may just have rotated)."""
-        self._take_over()
+            elif not self._is_settled:
+                self._keyring, self._is_settled = self._arranged()
         return self._keyring
 
     def _take_over(self) -> None:
         stamp = self._stamp_now()
         try:
-            self._keyring = self._file.load()
+            self._keys = self._file.entries()
         except KeysFileError:
             return
+        self._keyring, self._is_settled = self._arranged()
         self._stamp = stamp
+
+    def _arranged(self) -> tuple[Keyring, bool]:
+        settled_until = self._now() - self._settles_after
+        is_settled = all(key.created_at <= settled_until for key in self._keys)
+        return Keyring(self._keys, settled_until=settled_until), is_settled
 
     def _stamp_now(self) -> tuple[int, int, int]:
         try:
