@@ -32,6 +32,7 @@ WATCH = """
 | `aval_queue_age_seconds{queue="settlements"}` above 60 | approved money does not leave |
 | `aval_queue_age_seconds{queue="messages"}` above 30 | tokens live 300 seconds, and these wait |
 | `aval_parked` above 0 | a person has to decide: the reason is in `last_error` of the row |
+| `aval_audit_seal_lag_seconds` above 5 | no worker seals the audit, or a transaction in this PostgreSQL does not end |
 | `aval_guess_risk_year` above 1e-4 | somebody guesses; the budgets act, and you want to know who |
 | `sum(aval_wrong_tokens_24h)` from 12,000 on | `platform_guess_alarm` in the log; it pauses at 25,000 |
 | `aval_wrong_tokens_24h{alphabet="crockford32"}` from 168 on | `integrator_guess_warning`; it pauses at 240 |
@@ -48,7 +49,7 @@ class OneOfEach:
     async def fetch(self, _query: str, *_arguments: object) -> list[dict[str, Any]]:
         """One row that suits every query."""
         row = {"kind": "ted", "method": "sms", "queue": "messages", "age_s": 1.0, "parked": 1, "wrong": 1}
-        row |= {"budgeted": 1}
+        row |= {"budgeted": 1, "seal_lag_s": 1.0}
         return [row | {"integrator_id": "…", "alphabet": "digits"} | dict.fromkeys(STAGES, 1)]
 
 

@@ -7,7 +7,7 @@ from tests.stage import Stage
 
 HISTORY = (
     *("operations", "comparisons", "ledger_entries", "audit", "events", "device_decisions", "device_challenges"),
-    *("evidence", "two_factor_policies", "points_entries", "reversals"),
+    *("audit_links", "evidence", "two_factor_policies", "points_entries", "reversals"),
 )
 WRITES = {
     "aval_app_api": {
@@ -42,7 +42,7 @@ WRITES = {
     "aval_app_notify": {"INSERT": {"events", "callbacks"}, "UPDATE": {"outbox", "challenges", "channel_states"}},
     "aval_app_webhook": {"UPDATE": {"webhook_endpoints", "callbacks"}},
     "aval_audit_writer": {"INSERT": {"audit"}},
-    "aval_sealer": {"INSERT": {"evidence", "sweeps"}, "UPDATE": {"sweeps"}},
+    "aval_sealer": {"INSERT": {"audit_links", "evidence", "sweeps"}, "UPDATE": {"sweeps"}},
     "aval_readonly": {},
     "aval_backup": {},
 }

@@ -7,10 +7,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from aval.domain.money import Brl
 from aval.operations.expire_window import Sweep
 from aval.operations.post_entry import EntryRequest, post_entry
+from aval.operations.seal_audit import ChainOutOfReach
 from aval.operations.settle_transfer import take_callback
 from aval.ports import Rail, RailAnswer, RailStatus, RailTarget, SettlementOrder
 from aval.rails.sandbox import SandboxRail
@@ -128,6 +130,7 @@ async def test_a_worker_behind_with_its_housekeeping_is_stopped_all_the_same(
         return most
 
     monkeypatch.setattr(loop, "seal_evidence", always_more)
+    monkeypatch.setattr(loop, "seal_audit", always_more)
     monkeypatch.setattr(loop, "forget_old_answers", always_full)
     monkeypatch.setattr(loop, "forget_old_signatures", always_full)
     monkeypatch.setattr(loop, "expire_windows", lambda *_, most: asyncio.sleep(0, Sweep(most, 0)))
@@ -139,6 +142,43 @@ async def test_a_worker_behind_with_its_housekeeping_is_stopped_all_the_same(
     async with asyncio.timeout(2):
         await worker
     await parts.outbound.close()
+
+
+async def test_a_worker_seals_the_audit(own_stage: Stage, own_party: Party):
+    key = await own_stage.request(own_party)
+    assert (await own_stage.approve(own_party, key)).status == 202
+    async with working(await own_stage.worker()):
+
+        async def is_sealed() -> bool:
+            return bool(
+                await own_stage.value(
+                    "select exists (select from audit where operation_id = $1 and action = 'operation.judged')"
+                    "   and (select last_xact from audit_links order by link_no desc limit 1)"
+                    "       >= (select max(xact::text::bigint)::text::xid8 from audit where operation_id = $1)",
+                    key,
+                )
+            )
+
+        await until(is_sealed)
+
+
+async def test_an_audit_out_of_reach_is_told_and_nothing_else_stops(
+    own_stage: Stage, own_party: Party, monkeypatch: pytest.MonkeyPatch
+):
+    async def out_of_reach(*_: object, **__: object) -> bool:
+        raise ChainOutOfReach
+
+    monkeypatch.setattr(loop, "seal_audit", out_of_reach)
+    key = await own_stage.request(own_party)
+    assert (await own_stage.approve(own_party, key)).status == 202
+    with capture_logs() as told:
+        async with working(await own_stage.worker()):
+
+            async def is_sent() -> bool:
+                return await own_stage.status(key) == ("sent", None)
+
+            await until(is_sent)
+    assert "audit_not_sealed" in {line["event"] for line in told}
 
 
 async def test_work_goes_on_when_a_kind_of_it_cannot(own_stage: Stage, own_party: Party):

@@ -28,6 +28,7 @@ COMMANDS = (
     "admin_templates",
     "keyring",
     "evidence",
+    "verify",
     "seed",
 )
 EXIT_REFUSED = 2

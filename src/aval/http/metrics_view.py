@@ -8,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from aval.storage.audit_chain import read_seal_lag
 from aval.storage.database import Connection, Database, DatabaseUnavailable, LockNotWon, PostgresError
 from aval.storage.metrics import (
     STAGES,
@@ -95,7 +96,9 @@ async def database_families(connection: Connection) -> list[Metric]:
     parked = GaugeMetricFamily("aval_parked", "Entries the worker gave up on.", labels=["queue"])
     for queue, count in await read_parked(connection):
         parked.add_metric([queue], count)
-    return [funnel, ages, parked, *_risk_families(await read_wrong_tokens(connection))]
+    lag = "Wait of the oldest audit row for its seal."
+    seal = GaugeMetricFamily("aval_audit_seal_lag_seconds", lag, await read_seal_lag(connection))
+    return [funnel, ages, parked, seal, *_risk_families(await read_wrong_tokens(connection))]
 
 
 def _risk_families(wrong: list[WrongTokens]) -> Iterator[Metric]:

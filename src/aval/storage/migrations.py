@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import asyncpg
 
+from aval.storage.audit_shift import keep_audit_ahead
 from aval.storage.database import Connection
 from aval.storage.manifest import remember_schema
 from aval.storage.roles import APPLICATION_ROLES, OWNER, ensure_roles, grant_roles
@@ -134,7 +135,8 @@ async def migrate(dsn: str, *, directory: Path | None = None, logins: Sequence[s
         todo = await _unapplied(connection, files)
         for migration in todo:
             await _apply(connection, migration)
-        await remember_schema(connection, is_changed=bool(todo))
+        is_shifted = await keep_audit_ahead(connection)
+        await remember_schema(connection, is_changed=bool(todo) or is_shifted)
         if todo:
             await _analyse(connection)
         return [migration.name for migration in todo]

@@ -23,6 +23,7 @@ from aval.operations.deliver_message import (
 from aval.operations.deliver_webhook import Posted, WebhookPolicy, deliver_webhook, failed_post, record_callbacks
 from aval.operations.expire_purchases import expire_authorizations
 from aval.operations.expire_window import expire_windows
+from aval.operations.seal_audit import ChainOutOfReach, seal_audit
 from aval.operations.seal_evidence import seal_evidence
 from aval.operations.settle_transfer import Answered, RetryPolicy, ask_rail, failed_settlement, record_answers
 from aval.operations.watch_guesses import watch_guesses
@@ -87,6 +88,7 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
         group.create_task(Pump(_webhooks(parts), parts.pace).run(stopping))
         group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts, stopping), stopping))
         group.create_task(_every(SEAL_INTERVAL, lambda: _seal(parts, stopping), stopping))
+        group.create_task(_every(SEAL_INTERVAL, lambda: _seal_audit(parts, stopping), stopping))
         group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts, stopping), stopping))
         group.create_task(_every(EXPIRY_INTERVAL, lambda: _collect(parts, stopping), stopping))
         group.create_task(_every(PURGE_INTERVAL, lambda: _purge(parts, stopping), stopping))
@@ -184,6 +186,16 @@ async def _seal(parts: WorkerParts, stopping: asyncio.Event) -> None:
     while has_more and not stopping.is_set():
         keyring = parts.keyring.current()
         has_more = await seal_evidence(parts.seal_db, keyring=keyring, most=SEAL_ROWS_MAX, tell_broken=tell_broken)
+
+
+async def _seal_audit(parts: WorkerParts, stopping: asyncio.Event) -> None:
+    has_more = True
+    while has_more and not stopping.is_set():
+        try:
+            has_more = await seal_audit(parts.seal_db, keyring=parts.keyring.current())
+        except ChainOutOfReach:
+            has_more = False
+            _log.error("audit_not_sealed", what_to_do="run `aval migrate`: this database was restored")
 
 
 async def _forget(parts: WorkerParts, stopping: asyncio.Event) -> None:

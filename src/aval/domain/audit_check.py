@@ -1,0 +1,83 @@
+"""Reading the chain of the audit from its beginning, and finding the first row that is not as it was sealed."""
+
+import hmac
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from aval.domain.audit_chain import ENTRY_BYTES, KEY_BYTES, NO_HEAD, AuditEntry, Head, Link, find_key, mark_of, seal_of
+from aval.domain.keyring import Key, KeyMissing, Keyring
+
+
+class FaultKind(StrEnum):
+    """What is wrong with a row, or with the link that sealed it."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    ADDED = "added"
+    LINK_CHANGED = "link_changed"
+    LINK_MISSING = "link_missing"
+    KEY_UNKNOWN = "key_unknown"
+    FILE_CUT = "file_cut"
+
+
+class Fault(NamedTuple):
+    """The first bad row: its number in the chain, the link it belongs to, and its key where one is known."""
+
+    kind: FaultKind
+    link_no: int
+    row_no: int
+    audit_id: str | None
+
+
+class ChainCheck:
+    """Takes link after link with the rows that lie in it, and keeps nothing but the head."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self.head: Head = NO_HEAD
+
+    def take(self, link: Link, rows: Sequence[AuditEntry]) -> Fault | None:
+        """Look at the next link; `rows` lie between the head and its end, one more than it says is enough."""
+        first_no = self.head.rows + 1
+        if link.number != self.head.number + 1:
+            return Fault(FaultKind.LINK_MISSING, self.head.number + 1, first_no, rows[0].audit_id if rows else None)
+        try:
+            key = find_key(self._keyring, link.kid)
+        except KeyMissing:
+            return Fault(FaultKind.KEY_UNKNOWN, link.number, first_no, rows[0].audit_id if rows else None)
+        fault = _first_bad_row(link, rows, first_no, key)
+        if fault is None and not self._is_sealed(link, key):
+            fault = Fault(FaultKind.LINK_CHANGED, link.number, first_no, _listed(link)[0][0] if link.entries else None)
+        if fault is None:
+            self.head = Head.of(link)
+        return fault
+
+    def _is_sealed(self, link: Link, key: Key) -> bool:
+        follows = (link.rows_before, link.former) == (self.head.rows, self.head.seal)
+        is_whole = len(link.entries) == link.row_count * ENTRY_BYTES and link.row_count > 0
+        return follows and is_whole and hmac.compare_digest(seal_of(key, link), link.seal)
+
+
+def _listed(link: Link) -> list[tuple[str, bytes]]:
+    """Key and mark of each row as the link has them; what follows the last whole one is nothing."""
+    entries = (link.entries[at : at + ENTRY_BYTES] for at in range(0, len(link.entries), ENTRY_BYTES))
+    return [(str(UUID(bytes=entry[:KEY_BYTES])), entry[KEY_BYTES:]) for entry in entries if len(entry) == ENTRY_BYTES]
+
+
+def _first_bad_row(link: Link, rows: Sequence[AuditEntry], first_no: int, key: Key) -> Fault | None:
+    listed = _listed(link)
+    for place, (audit_id, mark) in enumerate(listed):
+        row, number = rows[place] if place < len(rows) else None, first_no + place
+        if row is None:
+            return Fault(FaultKind.MISSING, link.number, number, audit_id)
+        if row.audit_id != audit_id:
+            is_later_one = any(row.audit_id == other for other, _ in listed)
+            kind, named = (FaultKind.MISSING, audit_id) if is_later_one else (FaultKind.ADDED, row.audit_id)
+            return Fault(kind, link.number, number, named)
+        if not hmac.compare_digest(mark_of(key, number, row), mark):
+            return Fault(FaultKind.CHANGED, link.number, number, audit_id)
+    if len(rows) > len(listed):
+        return Fault(FaultKind.ADDED, link.number, first_no + len(listed), rows[len(listed)].audit_id)
+    return None
