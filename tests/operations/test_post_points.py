@@ -3,16 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from aval.domain.caller import CallerKind
 from aval.domain.campaign import Campaign, CampaignData
 from aval.domain.errors import Refusal
 from aval.domain.participant import Email, NewParticipant, Participant, Profile
 from aval.domain.points import Balance, EntryType, PointsLine
+from aval.operations.change_participant import change_participant
 from aval.operations.create_campaign import create_campaign
 from aval.operations.create_participant import create_participant, opened_document, opened_profile
+from aval.operations.erase_participant import erase_participant
 from aval.operations.post_points import CreditCall, post_points
 from aval.operations.record_act import Author
 from aval.storage.database import Database
@@ -177,3 +181,17 @@ async def test_nobody_gets_points_who_is_not_there(scene: Scene) -> None:
     with pytest.raises(Refusal) as refused:
         await other.credit(person, "credit", 1)
     assert refused.value.name == "rdm.participant_not_found"
+
+
+async def test_nobody_changes_or_erases_who_is_not_there(scene: Scene) -> None:
+    nobody: Any = {
+        "integrator_key": scene.campaign.key,
+        "participant_key": uuid4(),
+        "keyring": KEYRING,
+        "author": AUTHOR,
+    }
+    change: Any = {"changes": {"status": "INACTIVE"}, "kind": CallerKind.OPERATOR}
+    for work in (erase_participant(scene.api, **nobody), change_participant(scene.api, **nobody, **change)):
+        with pytest.raises(Refusal) as refused:
+            await work
+        assert refused.value.name == "rdm.participant_not_found"

@@ -4,7 +4,17 @@ import re
 
 import pytest
 
-from aval.storage import batches, callbacks, challenges, message_counts, messages, requests, settlements, transfer_lists
+from aval.storage import (
+    batches,
+    callbacks,
+    challenges,
+    message_counts,
+    messages,
+    points,
+    requests,
+    settlements,
+    transfer_lists,
+)
 from aval.storage.database import Connection, Database
 from tests.factories import make_party
 
@@ -27,6 +37,8 @@ HOT = {
     "write settlements": settlements._WRITE_MOVES,
     "finish messages": messages._FINISH,
     "finish webhooks": callbacks._FINISH,
+    "lock points accounts": points._LOCK,
+    "post points": points._POST,
 }
 FOREIGN_KEY_CHECKS = {
     f"a row of {table}": f"select 1 from only {table} x where integrator_id = $1 and {key} = $2 for key share of x"
@@ -38,7 +50,8 @@ FOREIGN_KEY_CHECKS = {
         ("webhook_endpoints", "endpoint_id"),
     )
 }
-LARGE = ("operations", "challenges", "comparisons", "ledger_entries", "settlement_jobs", "outbox", "accounts")
+POINTS = ("points_accounts", "points_entries", "participants")
+LARGE = ("operations", "challenges", "comparisons", "ledger_entries", "settlement_jobs", "outbox", "accounts", *POINTS)
 
 
 async def generic_plan(connection: Connection, statement: str) -> list[str]:

@@ -35,13 +35,6 @@ class Balance(msgspec.Struct, frozen=True):
         """Available and reserved points together."""
         return self.available + self.reserved
 
-    def after(self, entry_type: EntryType, points: int) -> "Balance":
-        """The balance after a ledger line; it may fall below 0, which no account ever does."""
-        available, reserved, credited, debited = deltas(entry_type, points)
-        return Balance(
-            self.available + available, self.reserved + reserved, self.credited + credited, self.debited + debited
-        )
-
 
 # By what the points of a line are multiplied: available, reserved, credited, debited.
 _FACTORS = {
