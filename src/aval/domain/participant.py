@@ -59,11 +59,6 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True):
     is_onboarded: bool = False
     erased_at: datetime | None = None
 
-    @property
-    def is_active(self) -> bool:
-        """Whether the participant may redeem."""
-        return self.status == "ACTIVE"
-
 
 def person_type_of(document_number: str) -> PersonType:
     """Tell a person (CPF) from a company (CNPJ) by a valid document."""
