@@ -170,6 +170,19 @@ RUN = {
             '"POST / HTTP/1.1" 204',
         ],
     ),
+    "docs/guides/redemptions.md": (
+        "",
+        [
+            '"status":"not_started","missing":["device","identity","selfie"]',
+            '"status":"complete","missing":[]',
+            '"code":"RDM000084"',
+            '"status":"confirmed"',
+            '"points_value":11500,"points_value_onhold":0',
+            '"kind":"total","points":8000,"shipping_points":500,"total":8500',
+            '"available_after":20000',
+            "202 pending_2fa_approval +55 11 *****-1234\n400 RDM000084 4\n201 confirmed 18500\n",
+        ],
+    ),
     "docs/guides/operating.md": (FIRST, ["Every key is still needed.", "aval_parked", "No settlement is parked."]),
     "docs/guides/backup.md": (FIRST, ["Aval would start.", "0 applied now", "count | max", "is_asked_first"]),
     "docs/guides/going-live.md": (
