@@ -1,12 +1,14 @@
 """Who may do what to a security device, what nobody is shown, and what is no number (redemptions.md §3.1, §7.4)."""
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from aval.operations.fresh import new_phone
+from aval.storage.phones import find_phone
 from tests.factories import Reply
 from tests.phones import Owner, key_of
 from tests.redemption_stage import RedemptionStage
@@ -240,3 +242,33 @@ async def test_a_repeated_call_under_its_key_answers_the_same_bytes(owner: Owner
         "select attempts_used from challenges where operation_id = $1", await owner.operation(waiting)
     )
     assert attempts == 1
+
+
+async def test_a_repeated_resend_under_its_key_sends_nothing_again(owner: Owner) -> None:
+    made = await owner.register()
+    await owner.shift(made, timedelta(seconds=30))
+    first = await owner.resend(made, idempotency_key="de-novo")
+    again = await owner.resend(made, idempotency_key="de-novo")
+    assert (first.status, first.body) == (202, again.body) == (again.status, first.body)
+    assert await owner.stage.value("select count(*) from outbox where operation_id = $1", key_of(made)) == 2
+
+
+async def test_a_sealed_number_that_was_moved_to_another_device_is_not_shown(
+    redemptions: RedemptionStage, owner: Owner
+) -> None:
+    made, other = await owner.register(), await owner.register()
+    await redemptions.execute(
+        "update contacts set destination_sealed = (select destination_sealed from contacts where contact_id = $2)"
+        " where contact_id = $1",
+        key_of(made),
+        key_of(other),
+    )
+    reply = await redemptions.call("GET", f"/devices/{made.json['id']}", headers=await redemptions.operator())
+    assert reply.status == 200 and "number" not in reply.json
+
+
+async def test_a_device_does_not_print(owner: Owner) -> None:
+    made = await owner.register()
+    async with owner.stage.db.connection() as connection:
+        device = await find_phone(connection, owner.campaign.key, key_of(made))
+    assert repr(device) == "PhoneDevice"

@@ -137,6 +137,30 @@ async def test_a_live_campaign_has_budgets_for_messages_and_operations(redemptio
     assert (await owner.register()).status == 202
 
 
+async def test_a_replacement_in_a_live_campaign_needs_room_for_its_second_message(
+    redemptions: RedemptionStage,
+) -> None:
+    owner = await Owner.make(redemptions, await redemptions.campaign(mode="live"))
+    await owner.activate()
+    made = await owner.register()
+    await redemptions.execute(
+        "insert into outbox (integrator_id, message_id, topic, operation_id, generation, approver_id, contact_id,"
+        " channel, correlation_id, due_at, created_at, state, finished_at)"
+        " select integrator_id, gen_random_uuid(), topic, operation_id, generation, approver_id, contact_id, channel,"
+        " correlation_id, due_at, created_at, 'void', now() from outbox, generate_series(1, $2)"
+        " where operation_id = $1",
+        key_of(made),
+        BudgetFigures().approver_messages_24h_max,
+    )
+    refused = await owner.validate(made)
+    assert (refused.status, refused.code, reason_of(refused)) == (429, "RDM000929", "message_limit")
+    assert await redemptions.value("select count(*) from comparisons where operation_id = $1", key_of(made)) == 0
+    await redemptions.execute("delete from outbox where state = 'void' and operation_id = $1", key_of(made))
+    waiting = await owner.validate(made)
+    assert (waiting.status, waiting.json["status"]) == (202, "pending_replacement")
+    assert (await owner.validate(made)).status == 201
+
+
 async def test_a_number_gets_twenty_token_messages_a_day_whoever_registers_it(redemptions: RedemptionStage) -> None:
     first = await Owner.make(redemptions, await redemptions.campaign(mode="live"))
     number = "+5511987650020"

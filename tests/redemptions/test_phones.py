@@ -300,6 +300,17 @@ async def test_of_two_who_register_a_number_at_once_the_first_to_prove_it_has_it
     assert attempts == 0
 
 
+async def test_the_number_is_judged_again_before_the_former_device_is_asked(redemptions: RedemptionStage) -> None:
+    first = await Owner.make(redemptions)
+    second = await Owner.make(redemptions, first.campaign, first.application)
+    await first.activate()
+    number = new_phone()
+    made = await first.register(number)
+    await second.activate(number)
+    assert (await first.validate(made)).code == "RDM000920"
+    assert await first.status(made) == ("pending_verification", None)
+
+
 async def test_a_reset_does_not_complete_a_replacement_whose_number_others_took(redemptions: RedemptionStage) -> None:
     first = await Owner.make(redemptions)
     second = await Owner.make(redemptions, first.campaign, first.application)

@@ -27,12 +27,11 @@ async def block_phone(db: Database, *, device_key: UUID, reason: str, author: Au
         present = await read_present_phones(connection, device.integrator_key, device.participant_key)
         registering = [phone for phone in present if phone.is_in_registration]
         await hold_challenges(connection, device, [phone.operation_key for phone in registering])
-        ended = [
+        moves = [
             await end_challenge(connection, phone, reason=Reason.DEVICE_CHANGED, author=author) for phone in registering
         ]
         rejected = await leave_phone(connection, device, author=author)
         after = device.moved(PhoneStatus.BLOCKED, await read_clock(connection))
-        moves = [move for move in ended if move is not None]
         moves.append(PhoneMove(device, after, author, {"reason": reason, "purchases_rejected": rejected}))
         await move_phones(connection, moves)
         await tell_onboarded(

@@ -55,8 +55,8 @@ async def confirm_phone(
 async def _hold_former(connection: Connection, device: PhoneDevice) -> None:
     """Lock what may end with the former device together with what is judged."""
     former = await _former_of(connection, device)
-    if former is not None:
-        await hold_challenges(connection, former, [device.operation_key])
+    assert former is not None, "whatever ends it ends or completes its replacement"
+    await hold_challenges(connection, former, [device.operation_key])
 
 
 async def _former_of(connection: Connection, device: PhoneDevice) -> PhoneDevice | None:

@@ -13,23 +13,20 @@ from aval.storage.database import Connection
 async def end_registration(connection: Connection, device: PhoneDevice, *, reason: Reason, author: Author) -> None:
     """Reject what the device waits for and make it `failed`, in the running transaction that holds its guard.
 
-    One whose window was over before has failed by that; one that the sweep ended meanwhile stays as it is.
+    One whose window was over before has failed by that.
     """
-    ended = await end_challenge(connection, device, reason=reason, author=author)
-    if ended is not None:
-        await move_phones(connection, [ended])
+    await move_phones(connection, [await end_challenge(connection, device, reason=reason, author=author)])
 
 
-async def end_challenge(
-    connection: Connection, device: PhoneDevice, *, reason: Reason, author: Author
-) -> PhoneMove | None:
-    """Lock and reject the challenge of a registration; answers the move that is still to be written, if any."""
+async def end_challenge(connection: Connection, device: PhoneDevice, *, reason: Reason, author: Author) -> PhoneMove:
+    """Lock and reject the challenge of a registration; answers the move that is still to be written.
+
+    The sweep takes the guard, too, so a device that is in registration waits for its token.
+    """
     operation = (device.integrator_key, device.operation_key)
     found = (await lock_operations(connection, [operation], may_wait=True)).get(operation)
     assert found is not None
     transfer, challenge = found
-    if not challenge.is_pending:
-        return None
     now = await read_clock(connection)
     reason = failure_of(challenge, reason, now)
     decision = ending(

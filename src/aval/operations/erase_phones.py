@@ -32,8 +32,7 @@ async def erase_phones(
     for device in present:
         if device.is_in_registration:
             await hold_challenges(connection, device, [device.operation_key])
-            ended = await end_challenge(connection, device, reason=Reason.DEVICE_CHANGED, author=author)
-            moves += [] if ended is None else [ended]
+            moves.append(await end_challenge(connection, device, reason=Reason.DEVICE_CHANGED, author=author))
     now = await read_clock(connection)
     moves += [
         PhoneMove(device, device.moved(PhoneStatus.REMOVED, now), author, {"erased": True})

@@ -34,10 +34,9 @@ async def remove_phone(
             raise wrong_status(blocked or device)
         registering = [phone for phone in present if phone.is_in_registration]
         await hold_challenges(connection, device, [phone.operation_key for phone in registering])
-        ended = [
+        moves = [
             await end_challenge(connection, phone, reason=Reason.DEVICE_CHANGED, author=author) for phone in registering
         ]
-        moves = [move for move in ended if move is not None]
         if device.is_in_use:
             rejected = await leave_phone(connection, device, author=author)
             removed = device.moved(PhoneStatus.REMOVED, await read_clock(connection))
