@@ -179,9 +179,10 @@ class RunningAval:
             api = self.apis[self._turn % len(self.apis)]
         assert api.port is not None
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        given = {"Host": f"127.0.0.1:{api.port}", "Authorization": f"Bearer {key}", **(headers or {})}
+        proof = {"Authorization": f"Bearer {key}"} if key else {}
+        given = {"Host": f"127.0.0.1:{api.port}", **proof, **(headers or {})}
         if content:
-            given |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+            given = {"Content-Type": "application/json", **given, "Content-Length": str(len(content))}
         lines = "".join(f"{name}: {text}\r\n" for name, text in given.items())
         return api.port, f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + content
 

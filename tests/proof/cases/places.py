@@ -10,6 +10,8 @@ import aiohttp
 from aval.storage.embedded_binaries import installations
 from tests.proof.deployment import RunningAval
 
+KEYS = "keys.json"
+
 
 async def seen_outside(aval: RunningAval) -> dict[str, bytes]:
     """Logs of all processes and of PostgreSQL, metrics, what `ps` and `pg_stat_activity` show."""
@@ -29,11 +31,14 @@ async def seen_outside(aval: RunningAval) -> dict[str, bytes]:
 
 
 async def at_rest(aval: RunningAval, tables: str) -> dict[str, bytes]:
-    """The files of the cluster with its WAL, and a dump; `tables` is one that must be in it, or nothing is proven."""
+    """The cluster with its WAL, the store of documents, logs, and a dump; `tables` must be in it, or nothing is proven.
+
+    The keys file is the one place that is left out.
+    """
     async with aval.db.connection() as connection:
         await connection.execute("checkpoint")
     base = aval.apis[0].log.parent
-    places = await asyncio.to_thread(_files, base / "server")
+    places = await asyncio.to_thread(_files, base)
     command = [installations()[0].program("pg_dump"), "--dbname", aval.dsn, "--format=plain"]
     dump = await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
     assert tables.encode() in dump.stdout
@@ -41,7 +46,11 @@ async def at_rest(aval: RunningAval, tables: str) -> dict[str, bytes]:
 
 
 def _files(base: Path) -> Mapping[str, bytes]:
-    return {str(path.relative_to(base)): path.read_bytes() for path in base.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(base)): path.read_bytes()
+        for path in base.rglob("*")
+        if path.is_file() and path.name != KEYS
+    }
 
 
 def _process_list() -> bytes:

@@ -1,6 +1,6 @@
 """Purchases: created, approved by token, confirmed, canceled, read (redemptions.md §4, §12)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from aval.domain.redemption_call import RedemptionCall
 from aval.domain.redemption_view import DELIVERIES, snapshot_view
 from aval.http.edge import BACK_OFFICE, Access, Answer, Call, Handler, QueryParameter, Route, json_answer
 from aval.http.parts import Parts
+from aval.http.redemptions.kept_answers import REPLAYED, opened_answer, sealed_answer
 from aval.http.redemptions.purchase_answers import PurchaseAnswer, PurchaseListing, told_purchase
 from aval.http.redemptions.purchase_body import PurchaseBody, read_purchase
 from aval.http.redemptions.route import PAGE, Listing, page_of, redemption_route, unknown, uuid_or
@@ -42,7 +43,6 @@ PURCHASES = "/purchases"
 PURCHASE = PURCHASES + "/{purchase_id}"
 UNKNOWN = "rdm.purchase_not_found"
 READ, WRITE, EXTERNAL = "redemptions.read", "redemptions.write", "redemptions.external"
-REPLAYED = {"idempotent-replayed": "true"}
 
 _TOKEN_CALLS = Access(impersonator=WRITE, participant=WRITE, is_username_needed=True)
 _READERS = Access(BACK_OFFICE, application=READ, impersonator=READ, participant=READ, is_username_needed=True)
@@ -96,6 +96,7 @@ def _create_route(handler: Handler, path: str, scope: str, summary: str, refusal
         request=PurchaseBody,
         response=PurchaseAnswer,
         also=202,
+        is_hot=True,
         refusals=(*_CREATING, *refusals),
     )
 
@@ -113,6 +114,7 @@ def _token_routes(purchases: "Purchases") -> list[Route]:
             request=TokenBody,
             response=PurchaseAnswer,
             empty_body=True,
+            is_hot=True,
             refusals=(UNKNOWN, *TOKEN_REFUSALS),
         ),
         *(
@@ -221,24 +223,25 @@ class Purchases:
         """PUT /purchases/{id}/validate_token."""
         token, told = token_of(call)
         asked = self._asked(call, "validate_token", told, token=token)
-        return self._answered(await self._desk.approve(PurchaseCall(asked, self._validated)), 201)
+        return self._answered(asked, await self._desk.approve(PurchaseCall(asked, self._kept(asked, 201))), 201)
 
     async def resend(self, call: Call) -> Answer:
         """PUT /purchases/{id}/resend_token."""
         check_resend(call)
         asked = self._asked(call, "resend_token", b"")
-        return self._answered(await self._desk.resend(PurchaseCall(asked, self._resent)), 202)
+        return self._answered(asked, await self._desk.resend(PurchaseCall(asked, self._kept(asked, 202))), 202)
 
     async def confirm(self, call: Call) -> Answer:
         """POST /purchases/{id}/confirm."""
-        asked = EndCall(self._asked(call, "confirm", b""), self._ended)
-        return self._answered_end(await self._desk.confirm(asked))
+        asked = self._asked(call, "confirm", b"")
+        return self._answered_end(asked, await self._desk.confirm(EndCall(asked, self._kept_end(asked))))
 
     async def cancel(self, call: Call) -> Answer:
         """POST /purchases/{id}/cancel."""
         may_end = call.redeemer.kind is not CallerKind.PARTICIPANT
-        asked = EndCall(self._asked(call, "cancel", b""), self._ended, may_end_authorized=may_end)
-        return self._answered_end(await self._desk.cancel(asked))
+        asked = self._asked(call, "cancel", b"")
+        ending = EndCall(asked, self._kept_end(asked), may_end_authorized=may_end)
+        return self._answered_end(asked, await self._desk.cancel(ending))
 
     async def read(self, call: Call) -> Answer:
         """GET /purchases/{id}; one whose time is over is ended first."""
@@ -317,14 +320,23 @@ class Purchases:
             fingerprint=b"" if idempotency_key is None else fingerprint_of(self._app.keyring.current(), told),
         )
 
-    def _answered(self, outcome: PurchaseOutcome | Kept, success: int) -> Answer:
-        return _kept_answer(outcome if isinstance(outcome, Kept) else self._rendered(outcome, success))
+    def _kept(self, asked: RedemptionCall, success: int) -> Callable[[PurchaseOutcome], Kept]:
+        return lambda outcome: self._sealed(asked, self._rendered(outcome, success))
 
-    def _validated(self, outcome: PurchaseOutcome) -> Kept:
-        return self._rendered(outcome, 201)
+    def _kept_end(self, asked: RedemptionCall) -> Callable[[Purchase], Kept]:
+        return lambda purchase: self._sealed(asked, self._ended(purchase))
 
-    def _resent(self, outcome: PurchaseOutcome) -> Kept:
-        return self._rendered(outcome, 202)
+    def _sealed(self, asked: RedemptionCall, kept: Kept) -> Kept:
+        return sealed_answer(self._app.keyring.current(), asked, kept)
+
+    def _opened(self, asked: RedemptionCall, kept: Kept) -> Answer:
+        return opened_answer(self._app.keyring.current(), asked, kept)
+
+    def _answered(self, asked: RedemptionCall, outcome: PurchaseOutcome | Kept, success: int) -> Answer:
+        if isinstance(outcome, Kept):
+            return self._opened(asked, outcome)
+        rendered = self._rendered(outcome, success)
+        return Answer(rendered.status, rendered.body)
 
     def _rendered(self, outcome: PurchaseOutcome, success: int) -> Kept:
         purchase = outcome.purchase
@@ -336,10 +348,13 @@ class Purchases:
         answer = token_problem(outcome.verdict, outcome.challenge, snapshot)
         return Kept(answer.status, answer.body, is_replay=False)
 
-    def _answered_end(self, ended: Ended | Kept) -> Answer:
-        if isinstance(ended, Ended) and not ended.is_done:
+    def _answered_end(self, asked: RedemptionCall, ended: Ended | Kept) -> Answer:
+        if isinstance(ended, Kept):
+            return self._opened(asked, ended)
+        if not ended.is_done:
             raise Refusal("rdm.wrong_status", extra_fields={"status": ended.purchase.status.value})
-        return _kept_answer(ended if isinstance(ended, Kept) else self._ended(ended.purchase))
+        rendered = self._ended(ended.purchase)
+        return Answer(rendered.status, rendered.body)
 
     def _ended(self, purchase: Purchase) -> Kept:
         view = told_purchase(purchase, self._app.keyring.current())
@@ -350,10 +365,6 @@ def is_over(found: ReadPurchase) -> bool:
     """Whether a purchase's time is over though nobody has said so yet."""
     is_overdue = found.purchase.is_pending and found.challenge is not None and found.challenge.is_overdue(found.now)
     return is_overdue or found.purchase.is_expired(found.now)
-
-
-def _kept_answer(kept: Kept) -> Answer:
-    return Answer(kept.status, kept.body, REPLAYED if kept.is_replay else {})
 
 
 def _stretch(query: Mapping[str, str], timezone: str) -> tuple[datetime | None, datetime | None]:
