@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -147,3 +148,21 @@ def test_a_key_without_the_scope_does_not_act_for_a_campaign(
     for words in (("participants", "find", "--login", "x"), ("campaigns", "change", "--status", "closed")):
         ended = command("admin", *words, "--campaign", campaign)
         assert ended.exit_code == 2, ended.output
+
+
+def test_webhooks_of_a_campaign_are_seen_and_sent_again(command: Command, admin: Do, campaign: str) -> None:
+    made = admin(
+        *("applications", "create", "--campaign", campaign, "--name", "Loja"),
+        *("--webhook-url", "https://hooks.example.com/a"),
+    )
+    admin("policies", "change", "--campaign", campaign, "--enabled")
+    (row,) = admin("webhooks", "log", "--campaign", campaign, "--endpoint", made["client_id"])
+    assert (row["event_type"], row["callback_status"]) == ("two_factor.policy_changed", "pending")
+    day = date.fromisoformat(row["event_at"][:10])
+    span = ("--from", str(day), "--to", str(day + timedelta(days=1)))
+    counted = admin("webhooks", "replay", "--campaign", campaign, "--status", "pending", "--dry-run", *span)
+    assert counted == {"found": 1, "endpoint_off": 0, "replayed": 0, "dry_run": True}
+    for words in ((), ("--campaign", campaign, "--integrator", UNKNOWN)):
+        refused = command("admin", "webhooks", "log", *words)
+        assert (refused.exit_code, "either --integrator or --campaign" in refused.output) == (2, True)
+    assert command("admin", "webhooks", "log", "--campaign", "nobody").exit_code == 2

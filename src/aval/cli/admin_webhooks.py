@@ -8,12 +8,13 @@ from uuid import UUID
 import typer
 
 from aval.cli.admin_desk import NOT_FOUND, AdminDesk, AdminSession
-from aval.cli.admin_options import IntegratorKey, IsJson, read_key, read_time
+from aval.cli.admin_options import IsJson, read_key, read_time
 from aval.cli.admin_show import progress_bar, show_counts, show_records
 from aval.cli.deployment import CommandTree, OpenDeployment
 from aval.cli.refusal import CommandRefused
 from aval.cli.report import tell
 from aval.operations.replay_webhooks import replay_webhooks
+from aval.storage.campaigns import find_campaign
 from aval.storage.clock import read_clock
 from aval.storage.integrators import find_integrator
 from aval.storage.replays import COUNTED_MAX, Place, ReplayFilter, count_replayable, list_callback_log
@@ -25,8 +26,13 @@ COLUMNS = (
     *("last_try_at", "next_try_at", "url", "callback_key"),
 )
 
+Tenant = Annotated[
+    str | None, typer.Option("--integrator", parser=read_key, metavar="KEY", help="Key of the integrator.")
+]
+Campaign = Annotated[str | None, typer.Option(metavar="ID", help="Or the campaign whose applications are told.")]
 Endpoint = Annotated[
-    str | None, typer.Option(parser=read_key, metavar="KEY", help="One webhook endpoint instead of all.")
+    str | None,
+    typer.Option(parser=read_key, metavar="KEY", help="One endpoint, or application of the campaign, instead of all."),
 ]
 Start = Annotated[
     datetime, typer.Option("--from", parser=read_time, metavar="TIME", help="First moment of the events.")
@@ -47,7 +53,8 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 
     @group.command("log")
     def log(
-        integrator: IntegratorKey,
+        integrator: Tenant = None,
+        campaign: Campaign = None,
         endpoint: Endpoint = None,
         status: Annotated[Status | None, typer.Option(help="What the delivery came to.")] = None,
         start: LogStart = None,
@@ -60,7 +67,8 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
         async def look(session: AdminSession) -> list[dict[str, object]]:
             """Read the log."""
             until = end or await _now(session)
-            wanted = await _filter_of(session, integrator, endpoint, status, start or until - LOG_SPAN, until)
+            tenant = await _tenant_of(session, integrator, campaign)
+            wanted = _filter_of(tenant, endpoint, status, start or until - LOG_SPAN, until)
             async with session.db.reading() as connection:
                 return [asdict(row) for row in await list_callback_log(connection, wanted, limit=limit)]
 
@@ -68,9 +76,10 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 
     @group.command("replay")
     def replay(
-        integrator: IntegratorKey,
         start: Start,
         end: End,
+        integrator: Tenant = None,
+        campaign: Campaign = None,
         endpoint: Endpoint = None,
         status: Annotated[Status, typer.Option(help="Which of them.")] = "failed",
         is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many.")] = False,
@@ -80,7 +89,7 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 
         async def work(session: AdminSession) -> dict[str, int | bool]:
             """Count, then replay."""
-            wanted = await _filter_of(session, integrator, endpoint, status, start, end)
+            wanted = _filter_of(await _tenant_of(session, integrator, campaign), endpoint, status, start, end)
             async with session.db.reading() as connection:
                 live, dead = await count_replayable(connection, wanted)
             if live + dead >= COUNTED_MAX:
@@ -104,15 +113,26 @@ async def _replay(session: AdminSession, wanted: ReplayFilter, expected: int) ->
                 return replayed
 
 
-async def _filter_of(
-    session: AdminSession, integrator: str, endpoint: str | None, status: str | None, start: datetime, end: datetime
-) -> ReplayFilter:
+def _filter_of(tenant: UUID, endpoint: str | None, status: str | None, start: datetime, end: datetime) -> ReplayFilter:
     if not timedelta(0) < end - start <= SPAN_MAX:
         raise CommandRefused(f"--to must lie after --from, by at most {SPAN_MAX.days} days.")
+    return ReplayFilter(tenant, start, end, None if endpoint is None else UUID(endpoint), status)
+
+
+async def _tenant_of(session: AdminSession, integrator: str | None, campaign: str | None) -> UUID:
+    """Whose webhooks are meant: an integrator's, or those of a campaign's applications."""
+    if (integrator is None) == (campaign is None):
+        raise CommandRefused("Give either --integrator or --campaign.")
     async with session.db.reading() as connection:
-        if await find_integrator(connection, UUID(integrator)) is None:
-            raise CommandRefused(NOT_FOUND)
-    return ReplayFilter(UUID(integrator), start, end, None if endpoint is None else UUID(endpoint), status)
+        if campaign is not None:
+            stored = await find_campaign(connection, campaign)
+            tenant = None if stored is None else stored.campaign.key
+        else:
+            found = await find_integrator(connection, UUID(integrator))
+            tenant = None if found is None else found.key
+    if tenant is None:
+        raise CommandRefused(NOT_FOUND)
+    return tenant
 
 
 async def _now(session: AdminSession) -> datetime:
