@@ -1,19 +1,26 @@
-"""Fills the generated parts of docs/architecture.md: the states, from the transition table, and the import contract."""
+"""Fills the generated parts of docs/architecture.md: states, from the transition tables, and the import contract."""
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from aval.domain.identity_document import TRANSITIONS as DOCUMENT_TRANSITIONS
+from aval.domain.identity_document import DocumentStatus
+from aval.domain.purchase import FIRST_ENTRIES, PurchaseStatus
+from aval.domain.purchase import TRANSITIONS as PURCHASE_TRANSITIONS
 from aval.domain.transfer import TRANSITIONS, Status
 
 PAGE = Path(__file__).with_name("architecture.md")
 CONTRACT = Path(__file__).parents[1] / "pyproject.toml"
 
 END = "<!-- end -->"
-Moves = Mapping[Status, frozenset[Status]]
+Moves = Mapping[Any, Collection[StrEnum]]  # the keys of a mapping have one type alone
+Causes = Mapping[tuple[Any, Any], str]
 
 # Why a status moves, transition by transition.
-CAUSES: Mapping[tuple[Status, Status], str] = {
+CAUSES: Causes = {
     (Status.PENDING_2FA_APPROVAL, Status.PENDING): "right token and all checks pass, debited",
     (Status.PENDING_2FA_APPROVAL, Status.APPROVED): "the same for a batch",
     (Status.PENDING_2FA_APPROVAL, Status.REJECTED): "fifth wrong token, a failed check, or the window is over",
@@ -22,17 +29,46 @@ CAUSES: Mapping[tuple[Status, Status], str] = {
     (Status.PENDING, Status.REJECTED): "the rail refuses, amount and fee come back",
     (Status.SENT, Status.REJECTED): "a TED is returned, its amount comes back",
 }
+PURCHASE_CAUSES: Causes = {
+    (PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.CONFIRMED): "right token, internal",
+    (PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.AUTHORIZED): "right token, external",
+    (PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.REJECTED): "five wrong, window over, phone or person gone",
+    (PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.CANCELED): "canceled",
+    (PurchaseStatus.AUTHORIZED, PurchaseStatus.CONFIRMED): "the application confirms",
+    (PurchaseStatus.AUTHORIZED, PurchaseStatus.CANCELED): "the application cancels",
+    (PurchaseStatus.AUTHORIZED, PurchaseStatus.EXPIRED): "its time is over",
+    (PurchaseStatus.CONFIRMED, PurchaseStatus.PARTIALLY_REVERSED): "part of an order comes back",
+    (PurchaseStatus.CONFIRMED, PurchaseStatus.REVERSED): "all comes back",
+    (PurchaseStatus.PARTIALLY_REVERSED, PurchaseStatus.REVERSED): "the rest comes back",
+}
+DOCUMENT_CAUSES: Causes = {
+    (DocumentStatus.DRAFT, DocumentStatus.PENDING): "submitted with every side",
+    (DocumentStatus.PENDING, DocumentStatus.APPROVED): "a reviewer approves",
+    (DocumentStatus.PENDING, DocumentStatus.REJECTED): "a reviewer rejects, or no resubmission is left",
+    (DocumentStatus.PENDING, DocumentStatus.RESUBMISSION_REQUESTED): "a reviewer asks again",
+    (DocumentStatus.APPROVED, DocumentStatus.RESUBMISSION_REQUESTED): "the phone was removed or reset",
+    (DocumentStatus.APPROVED, DocumentStatus.EXPIRED): "its last day is over",
+    (DocumentStatus.REJECTED, DocumentStatus.RESUBMISSION_REQUESTED): "the operator reopens it",
+    (DocumentStatus.RESUBMISSION_REQUESTED, DocumentStatus.PENDING): "new files, submitted",
+}
 
 
-def state_diagram(transitions: Moves) -> str:
-    """The transition table as a Mermaid diagram."""
-    moves = [(start, end) for start, ends in transitions.items() for end in Status if end in ends]
-    assert set(moves) == set(CAUSES), set(moves) ^ set(CAUSES)
-    starts = set(transitions) - {end for _, end in moves}
-    lines = [f"    [*] --> {status.value}" for status in Status if status in starts]
-    lines += [f"    {start.value} --> {end.value}: {CAUSES[start, end]}" for start, end in moves]
+def state_diagram(transitions: Moves, causes: Causes = CAUSES, *, starts: Collection[StrEnum] = ()) -> str:
+    """A transition table as a Mermaid diagram; without `starts` it begins where no move leads."""
+    order = [status for status in type(next(iter(transitions))) if status in transitions]
+    moves = [(start, end) for start, ends in transitions.items() for end in order if end in ends]
+    assert set(moves) == set(causes), set(moves) ^ set(causes)
+    first = starts or set(transitions) - {end for _, end in moves}
+    lines = [f"    [*] --> {status.value}" for status in order if status in first]
+    lines += [f"    {start.value} --> {end.value}: {causes[start, end]}" for start, end in moves]
     lines += [f"    {status.value} --> [*]" for status, ends in transitions.items() if not ends]
     return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
+
+
+def purchase_causes() -> Causes:
+    """The causes, each with the line that the move writes into the ledger."""
+    lines = {(start, end): entry for start, ends in PURCHASE_TRANSITIONS.items() for end, entry in ends.items()}
+    return {move: cause + (f" ({entry})" if (entry := lines[move]) else "") for move, cause in PURCHASE_CAUSES.items()}
 
 
 def import_contract(contracts: Sequence[Mapping[str, object]]) -> str:
@@ -71,6 +107,8 @@ def contracts() -> Sequence[Mapping[str, object]]:
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "states": lambda: state_diagram(TRANSITIONS),
+    "purchase states": lambda: state_diagram(PURCHASE_TRANSITIONS, purchase_causes(), starts=FIRST_ENTRIES),
+    "document states": lambda: state_diagram(DOCUMENT_TRANSITIONS, DOCUMENT_CAUSES),
     "contract": lambda: import_contract(contracts()),
 }
 
