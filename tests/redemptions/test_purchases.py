@@ -392,7 +392,7 @@ async def test_an_impersonator_buys_for_the_participant_and_the_token_goes_to_th
     ]
     assert (await buyer.validate(made, headers=buyer.impersonated)).status == 201
     actors = await buyer.stage.fetch("select distinct actor from audit where operation_id = $1::uuid", made["id"])
-    assert actors == [(f"application:{buyer.application.key.application_key}",)]
+    assert actors == [(f"application:{buyer.application.key.application_key}/atendente-22",)]
 
 
 async def test_customer_and_shipping_are_told_back_and_default_to_the_participants(buyer: Buyer) -> None:

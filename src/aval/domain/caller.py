@@ -51,7 +51,7 @@ class Caller(msgspec.Struct, frozen=True):
     """
 
     kind: CallerKind
-    actor: str  # of audit rows: admin:<name>, application:<key>, participant:<key>
+    actor: str  # of audit rows: admin:<name>, application:<key>, application:<key>/<impersonator>, participant:<key>
     scopes: frozenset[str]
     campaign: Campaign | None = None
     application_key: UUID | None = None

@@ -105,6 +105,20 @@ PROBLEM_SCHEMA: Schema = {
         "translation": {"type": "string", "description": "In Portuguese."},
         "code": {"type": "string"},
         "extra_fields": {"type": "object"},
+        "sub_message": {"type": "string", "description": "Of some errors of redemptions: what to do, in Portuguese."},
+        "sub": {
+            "type": "array",
+            "description": "Of some errors of redemptions: what is wrong, one by one.",
+            "items": {
+                "type": "object",
+                "required": ["type", "message", "parameters"],
+                "properties": {
+                    "type": {"type": "integer"},
+                    "message": {"type": "string"},
+                    "parameters": {"type": "array"},
+                },
+            },
+        },
     },
 }
 
@@ -113,7 +127,8 @@ def openapi_document(routes: Sequence[Route]) -> Schema:
     """Describe the routes; every answer the API gives on them fits this document."""
     paths: defaultdict[str, Schema] = defaultdict(dict)
     for route in routes:
-        paths[route.path][route.method.lower()] = _operation(route)
+        told, method = paths[route.path], route.method.lower()
+        told[method] = _both(told[method], _operation(route)) if method in told else _operation(route)
     codes = {CATALOGUE[name].code: name for route in routes for name in refusals_of(route)}
     return {
         "openapi": "3.1.0",
@@ -137,6 +152,37 @@ def openapi_document(routes: Sequence[Route]) -> Schema:
             },
         },
     }
+
+
+def _both(one: Schema, other: Schema) -> Schema:
+    """One path for integrators and for campaigns, told apart by their credentials: what either may send and get."""
+    parameters = {(each["in"], each["name"]): each for each in [*other["parameters"], *one["parameters"]]}
+    statuses = dict.fromkeys([*one["responses"], *other["responses"]])
+    responses = {
+        status: _either(*(each["responses"][status] for each in (one, other) if status in each["responses"]))
+        for status in sorted(statuses)
+    }
+    told = [each["description"] for each in (one, other) if "description" in each]
+    return one | {
+        "description": " ".join(told),
+        "parameters": list(parameters.values()),
+        "responses": responses,
+        "security": [*one["security"], *other["security"]],
+    }
+
+
+def _either(first: Schema, *others: Schema) -> Schema:
+    """An answer that has one of several forms."""
+    contents = [each["content"]["application/json"] for each in (first, *others) if "content" in each]
+    if len(contents) < 2:
+        return first
+    examples = {name: value for content in contents for name, value in content.get("examples", {}).items()}
+    content = {
+        "schema": {"anyOf": [each["schema"] for each in contents]},
+        **({"examples": examples} if examples else {}),
+    }
+    told = ", ".join(dict.fromkeys(each["description"] for each in (first, *others)))
+    return first | {"description": told, "content": {"application/json": content}}
 
 
 def refusals_of(route: Route) -> Iterator[str]:

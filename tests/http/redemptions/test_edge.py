@@ -216,6 +216,10 @@ async def test_one_path_serves_integrators_and_campaigns_by_their_credentials() 
     ):
         assert told(await ask(made, "GET", "/sandbox/inbox", **headers)) == (401, "GDF000014", "unauthenticated")
     assert (await ask(made, "POST", "/sandbox/inbox")).json["extra_fields"] == {}
+    told_of = openapi_document([ours, theirs])["paths"]["/sandbox/inbox"]["get"]
+    assert told_of["security"] == [{"apiKey": []}, {"clientKey": [], "requestSignature": []}, {"adminKey": []}]
+    assert {"QIT000944", "120"} == set(told_of["responses"]["503"]["content"]["application/json"]["examples"])
+    assert len(told_of["responses"]["401"]["content"]["application/json"]["schema"]["anyOf"]) == 2
     await db.close()
 
 

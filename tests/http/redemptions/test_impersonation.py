@@ -148,4 +148,4 @@ async def test_who_impersonates_is_the_actor_of_the_audit(cast: Cast) -> None:
     (actor,) = await cast.stage.fetch(
         "select actor from audit where integrator_id = $1 and action = 'participant.changed'", cast.campaign.key
     )
-    assert actor == (f"application:{cast.application.application.key}",)
+    assert actor == (f"application:{cast.application.application.key}/atendente-22",)

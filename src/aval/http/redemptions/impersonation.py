@@ -41,8 +41,9 @@ def impersonated(caller: Caller, call: Call, found: Identified, access: Access) 
     unfit = list(_unfit(call, found, participant))
     if unfit:
         raise _refusal(unfit)
+    user = _header(call, IMPERSONATOR)
     return msgspec.structs.replace(
-        caller, participant_key=participant.key, impersonator_user=_header(call, IMPERSONATOR)
+        caller, actor=f"{caller.actor}/{user}", participant_key=participant.key, impersonator_user=user
     )
 
 
