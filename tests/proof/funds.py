@@ -20,7 +20,8 @@ import pytest
 
 from aval.domain.errors import Refusal
 from aval.domain.money import Brl
-from aval.operations.expire_purchases import expire_authorizations, expire_purchases
+from aval.operations.expire_purchases import expire_authorizations
+from aval.operations.expire_window import expire_windows
 from aval.operations.post_entry import EntryRequest, post_entry
 from aval.operations.settle_transfer import take_callback
 from aval.ports import RailAnswer, RailStatus
@@ -360,7 +361,7 @@ async def test_points_are_never_negative_lost_or_created(
     """ST6 over points: reserved is what waits, nothing is debited and released, no order gives back too much."""
     async with db.connection() as connection:
         await connection.execute(SEE_DEADLOCKS)
-    sweeper = db
+    sweeper = await db_as("aval_app_settle")
     async with make_redemption_stage(dsn, issuer) as first, make_redemption_stage(dsn, issuer) as second:
         operator = await first.operator()
         buyers: list[Buyer] = []
@@ -397,11 +398,7 @@ async def watch_points(db: Database, sweeper: Database) -> None:
     """All along every snapshot adds up, and what is overdue is swept."""
     while True:
         await check_points(db)
-        async with sweeper.connection() as connection:
-            rows = await connection.fetch(_OVERDUE)
-        async with sweeper.transaction() as connection:
-            if rows:
-                await expire_purchases(connection, [tuple(row) for row in rows], may_wait=False)
+        await expire_windows(sweeper, most=100)
         await expire_authorizations(sweeper, most=100)
         await asyncio.sleep(0.05)
 
@@ -412,10 +409,3 @@ async def is_swept(stage: RedemptionStage) -> bool:
         " and approval_deadline < clock_timestamp()) + (select count(*) from aval.purchases"
         " where status = 'authorized' and authorized_until < clock_timestamp())"
     )
-
-
-_OVERDUE = """
-select integrator_id, operation_id from challenges join operations using (integrator_id, operation_id)
- where kind = 'purchase' and challenges.status = 'pending_2fa_approval' and approval_deadline < clock_timestamp()
- limit 100
-"""
