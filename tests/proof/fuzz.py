@@ -1,4 +1,4 @@
-"""Proof of TN3 beyond the catalogue: whatever arrives, nothing answers 5xx or undocumented, and no refusal changes state.
+"""Proof of TN3 beyond the catalogue: whatever arrives, nothing answers 5xx or undocumented, no refusal changes state.
 
 Every route gets good requests that chance has damaged: members left out, doubled, swapped, of another type, out of
 range; text with whatever Unicode has; bytes of the body, the path, the query and the headers cut, flipped, repeated.
