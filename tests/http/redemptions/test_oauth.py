@@ -104,6 +104,17 @@ async def test_a_token_has_the_scopes_that_were_asked_for_and_never_more_than_th
         assert (reply.status, reply.code) == (403, "RDM000918")
 
 
+async def test_an_access_token_acts_for_a_participant_only_with_the_scope_in_it(redemptions: RedemptionStage) -> None:
+    campaign = await redemptions.campaign()
+    application, person = await redemptions.application(campaign), await redemptions.participant(campaign)
+    for scope, expected in (("impersonate participants.read", 200), ("participants.read", 403), ("impersonate", 403)):
+        token = (await ask(redemptions, client_of(application, scope=scope))).json["access_token"]
+        headers = redemptions.as_impersonator(application, campaign, person) | bearer(application, token)
+        assert (await redemptions.call("GET", "/participants/me", headers=headers)).status == expected, scope
+    alone = await redemptions.call("GET", "/participants/me", headers=bearer(application, token))
+    assert (alone.status, alone.code) == (401, "103")
+
+
 @pytest.mark.parametrize(
     ("change", "headers", "expected"),
     [
