@@ -44,7 +44,7 @@ HARNESSES = set(
 NOT_BUILT = set(
     """
     timing sim uploads
-    tamper retention slow_clients neighbours
+    retention slow_clients neighbours
     limits fsync_order clocks restore upgrade supply bench
     """.split()
 )
