@@ -21,7 +21,7 @@ create table audit_links (
     last_integrator_id  uuid not null,
     last_audit_id       uuid not null,
     -- Of each row in this order: audit_id and a mark, a keyed hash of its number and all its values; 16 bytes each.
-    entries             bytea not null check (octet_length(entries) = 32 * row_count),
+    marks               bytea not null check (octet_length(marks) = 32 * row_count),
     former              bytea not null unique check (octet_length(former) = 32),
     kid                 text not null,
     sealed_at           timestamptz not null,

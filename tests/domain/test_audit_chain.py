@@ -7,23 +7,23 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID
 
-from aval.domain.audit_chain import NO_HEAD, AuditEntry, Head, Link, mark_of, next_link, seal_of
+from aval.domain.audit_chain import NO_HEAD, ChainedRow, Head, Link, mark_of, next_link, seal_of
 from aval.domain.keyring import Key, Purpose
 
 KEY = Key(Purpose.EVIDENCE, "evidence-1", bytes(range(32)), datetime(2026, 1, 1, tzinfo=UTC))
 INTEGRATOR = "00000000-0000-4000-8000-00000000000a"
 
 
-def entry(number: int, **change: object) -> AuditEntry:
+def chained(number: int, **change: object) -> ChainedRow:
     audit_id = f"00000000-0000-4000-8000-{number:012x}"
     told = (1_000 + number, INTEGRATOR, audit_id, f"1763820652.{number:06d}", "admin:ana", "account.created", None)
-    return AuditEntry(*told, '{"name": "Conceição"}', "tests")._replace(**change)
+    return ChainedRow(*told, '{"name": "Conceição"}', "tests")._replace(**change)
 
 
-def chain(*counts: int) -> list[tuple[Link, list[AuditEntry]]]:
+def chain(*counts: int) -> list[tuple[Link, list[ChainedRow]]]:
     made, head = [], NO_HEAD
     for count in counts:
-        rows = [entry(head.rows + number) for number in range(1, count + 1)]
+        rows = [chained(head.rows + number) for number in range(1, count + 1)]
         link = next_link(rows, head, KEY, sealed_at="1763820700.000000")
         made.append((link, rows))
         head = Head.of(link)
@@ -32,13 +32,13 @@ def chain(*counts: int) -> list[tuple[Link, list[AuditEntry]]]:
 
 def test_marks_and_seals_are_what_they_were_when_the_first_was_made() -> None:
     key = hmac.digest(bytes(range(32)), b"aval-audit-v1", hashlib.sha256)
-    row = entry(7, operation_id=INTEGRATOR)
+    row = chained(7, operation_id=INTEGRATOR)
     told = json.dumps(["row", 7, *row], ensure_ascii=False, separators=(",", ":")).encode()
     assert mark_of(KEY, 7, row) == hmac.digest(key, told, hashlib.sha256)[:16]
 
     ((first, _), (second, rows)) = chain(2, 1)
-    assert second.entries == UUID(rows[0].audit_id).bytes + mark_of(KEY, 3, rows[0])
-    digest = base64_text(hashlib.sha256(second.entries).digest())
+    assert second.marks == UUID(rows[0].audit_id).bytes + mark_of(KEY, 3, rows[0])
+    digest = base64_text(hashlib.sha256(second.marks).digest())
     told_link = ["link", 2, 2, 1, *rows[0].place, digest, base64_text(first.seal), "evidence-1", "1763820700.000000"]
     assert second.seal == hmac.digest(key, json.dumps(told_link, separators=(",", ":")).encode(), hashlib.sha256)
 
@@ -48,7 +48,7 @@ def base64_text(data: bytes) -> str:
 
 
 def test_no_two_rows_have_one_mark() -> None:
-    row = entry(1)
+    row = chained(1)
     others = [row._replace(actor="admin:an", action="aaccount.created"), row._replace(details="{}")]
     others += [row._replace(operation_id="null"), row._replace(at="1763820652.000002"), row._replace(xact=1)]
     marks = {mark_of(KEY, 1, row), mark_of(KEY, 2, row), *(mark_of(KEY, 1, other) for other in others)}
@@ -61,8 +61,8 @@ def test_a_seal_covers_every_part_of_its_link() -> None:
         "number": 2,
         "rows_before": 1,
         "row_count": 1,
-        "last": entry(1).place,
-        "entries": bytes(64),
+        "last": chained(1).place,
+        "marks": bytes(64),
         "former": b"1" * 32,
         "kid": "evidence-2",
         "sealed_at": "1763820700.000001",

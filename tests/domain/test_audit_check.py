@@ -6,21 +6,21 @@ from dataclasses import dataclass
 import pytest
 from msgspec.structs import replace
 
-from aval.domain.audit_chain import NO_HEAD, AuditEntry, Head, Link, next_link
+from aval.domain.audit_chain import NO_HEAD, ChainedRow, Head, Link, next_link
 from aval.domain.audit_check import ChainCheck, Fault, FaultKind
 from aval.domain.keyring import Keyring
-from tests.domain.test_audit_chain import KEY, chain, entry
+from tests.domain.test_audit_chain import KEY, chain, chained
 
-Chain = list[tuple[Link, list[AuditEntry]]]
+Chain = list[tuple[Link, list[ChainedRow]]]
 
 
-def checked(links: Sequence[tuple[Link, Sequence[AuditEntry]]], keyring: Keyring | None = None) -> Fault | None:
+def checked(links: Sequence[tuple[Link, Sequence[ChainedRow]]], keyring: Keyring | None = None) -> Fault | None:
     check = ChainCheck(keyring or Keyring([KEY]))
     return next(filter(None, (check.take(*each) for each in links)), None)
 
 
 def key_of(number: int) -> str:
-    return entry(number).audit_id
+    return chained(number).audit_id
 
 
 def test_a_chain_as_it_was_made_has_no_fault() -> None:
@@ -44,7 +44,7 @@ class Case:
     audit_id: str | None
 
 
-def rows_of(number: int, change: Callable[[list[AuditEntry]], object]) -> Callable[[Chain], object]:
+def rows_of(number: int, change: Callable[[list[ChainedRow]], object]) -> Callable[[Chain], object]:
     return lambda links: change(links[number - 1][1])
 
 
@@ -61,7 +61,7 @@ def link_of(number: int, **change: object) -> Callable[[Chain], object]:
     return apply
 
 
-def swapped(rows: list[AuditEntry]) -> None:
+def swapped(rows: list[ChainedRow]) -> None:
     rows[0], rows[1] = rows[1]._replace(xact=rows[0].xact), rows[0]._replace(xact=rows[1].xact)
 
 
@@ -83,7 +83,7 @@ def sealed_anew(links: Chain) -> None:
 def deleted_and_unlisted(links: Chain) -> None:
     link, rows = links[1]
     del rows[1]
-    links[1] = (replace(link, entries=link.entries[:32] + link.entries[64:], row_count=2), rows)
+    links[1] = (replace(link, marks=link.marks[:32] + link.marks[64:], row_count=2), rows)
 
 
 def cut_and_numbered_anew(links: Chain) -> None:
@@ -96,8 +96,8 @@ CASES = [
     Case("delete", rows_of(2, lambda rows: rows.pop(0)), FaultKind.MISSING, 2, 4, key_of(4)),
     Case("delete the last", rows_of(3, lambda rows: rows.pop()), FaultKind.MISSING, 3, 9, key_of(9)),
     Case("delete all of a link", rows_of(1, lambda rows: rows.clear()), FaultKind.MISSING, 1, 1, key_of(1)),
-    Case("insert", rows_of(2, lambda rows: rows.insert(1, entry(99))), FaultKind.ADDED, 2, 5, key_of(99)),
-    Case("append", rows_of(2, lambda rows: rows.append(entry(99))), FaultKind.ADDED, 2, 7, key_of(99)),
+    Case("insert", rows_of(2, lambda rows: rows.insert(1, chained(99))), FaultKind.ADDED, 2, 5, key_of(99)),
+    Case("append", rows_of(2, lambda rows: rows.append(chained(99))), FaultKind.ADDED, 2, 7, key_of(99)),
     Case("another key", edited(5, audit_id=key_of(99)), FaultKind.ADDED, 2, 5, key_of(99)),
     Case("swap of rows", rows_of(2, swapped), FaultKind.MISSING, 2, 4, key_of(4)),
     Case("swap of links", exchanged, FaultKind.ADDED, 2, 4, key_of(4)),
@@ -111,10 +111,10 @@ CASES = [
     Case("another time", link_of(2, sealed_at="1763820600.000000"), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
     Case("another seal", link_of(2, seal=bytes(32)), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
     Case("another former", link_of(2, former=bytes(32)), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
-    Case("another end", link_of(2, last=entry(7).place), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
+    Case("another end", link_of(2, last=chained(7).place), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
     Case("a key nobody has", link_of(2, kid="mine"), FaultKind.KEY_UNKNOWN, 2, 4, key_of(4)),
-    Case("no entries", link_of(2, entries=b""), FaultKind.ADDED, 2, 4, key_of(4)),
-    Case("half an entry", link_of(2, entries=bytes(17)), FaultKind.ADDED, 2, 4, key_of(4)),
+    Case("no marks", link_of(2, marks=b""), FaultKind.ADDED, 2, 4, key_of(4)),
+    Case("half a mark", link_of(2, marks=bytes(17)), FaultKind.ADDED, 2, 4, key_of(4)),
 ]  # fmt: skip
 
 
@@ -127,7 +127,8 @@ def test_the_first_bad_row_is_named(case: Case) -> None:
 
 def test_an_emptied_link_has_no_row_to_name() -> None:
     ((link, _),) = chain(1)
-    assert checked([(replace(link, entries=b""), [])]) == Fault(FaultKind.LINK_CHANGED, 1, 1, None)
+    assert checked([(replace(link, marks=b""), [])]) == Fault(FaultKind.LINK_CHANGED, 1, 1, None)
+    assert checked([(replace(link, marks=bytes(17)), [])]) == Fault(FaultKind.LINK_CHANGED, 1, 1, None)
     assert checked([(replace(link, number=2), [])]) == Fault(FaultKind.LINK_MISSING, 1, 1, None)
     assert checked([(link, [])], Keyring([])) == Fault(FaultKind.KEY_UNKNOWN, 1, 1, None)
 
@@ -135,7 +136,7 @@ def test_an_emptied_link_has_no_row_to_name() -> None:
 def test_links_of_an_older_key_hold_after_a_rotation() -> None:
     younger = type(KEY)(KEY.purpose, "evidence-2", b"y" * 32, KEY.created_at)
     links = chain(2)
-    rows = [entry(3)]
+    rows = [chained(3)]
     links.append((next_link(rows, Head.of(links[0][0]), younger, sealed_at="1763820700.000000"), rows))
     assert checked(links, Keyring([younger, KEY])) is None
     assert NO_HEAD.rows == 0

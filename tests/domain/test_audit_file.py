@@ -10,7 +10,7 @@ from aval.domain.audit_chain import NO_HEAD, Head
 from aval.domain.audit_check import FaultKind
 from aval.domain.audit_file import AuditFileNotReadable, check_audit_file, end_line, head_line, link_lines
 from aval.domain.keyring import Key, Keyring, Purpose
-from tests.domain.test_audit_chain import KEY, chain, entry
+from tests.domain.test_audit_chain import KEY, chain, chained
 
 KEYRING = Keyring([KEY])
 
@@ -62,7 +62,7 @@ def test_the_first_bad_row_is_named_before_the_end() -> None:
     lines[5] = lines[5].replace(b"admin:ana", b"admin:eva")
     fault = check_audit_file(lines, KEYRING).fault
     assert fault is not None
-    assert (fault.kind, fault.link_no, fault.row_no, fault.audit_id) == (FaultKind.CHANGED, 2, 3, entry(3).audit_id)
+    assert (fault.kind, fault.link_no, fault.row_no, fault.audit_id) == (FaultKind.CHANGED, 2, 3, chained(3).audit_id)
 
 
 def test_a_file_that_was_cut_is_told_wherever_it_was_cut() -> None:
@@ -79,7 +79,7 @@ def test_a_file_that_was_cut_is_told_wherever_it_was_cut() -> None:
 
 def test_more_rows_than_a_link_may_have_are_not_kept_in_memory() -> None:
     lines = file_of(1)
-    lines[3:3] = [msgspec.json.encode({"row": entry(number)}) for number in range(2, 3_000)]
+    lines[3:3] = [msgspec.json.encode({"row": chained(number)}) for number in range(2, 3_000)]
     fault = check_audit_file(lines, KEYRING).fault
     assert fault is not None
     assert (fault.kind, fault.row_no) == (FaultKind.ADDED, 2)

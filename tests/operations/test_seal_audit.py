@@ -132,7 +132,7 @@ async def test_a_database_whose_transactions_count_anew_is_told(db: Database, db
         link = "select '900000000000'::xid8, 1, 0, 1, integrator_id, audit_id, decode(repeat('00', 32), 'hex'),"
         await connection.execute(
             "insert into audit_links (last_xact, link_no, rows_before, row_count, last_integrator_id, last_audit_id,"
-            f" entries, former, kid, sealed_at, seal) {link} decode(repeat('00', 32), 'hex'), 'k', at,"
+            f" marks, former, kid, sealed_at, seal) {link} decode(repeat('00', 32), 'hex'), 'k', at,"
             " decode(repeat('00', 32), 'hex') from audit"
         )
     with pytest.raises(ChainOutOfReach):

@@ -24,7 +24,7 @@ from uuid import UUID, uuid4
 import pytest
 from msgspec.structs import replace
 
-from aval.domain.audit_chain import ENTRY_BYTES, AuditEntry, Head, Link, next_link
+from aval.domain.audit_chain import KEYED_MARK_BYTES, ChainedRow, Head, Link, next_link
 from aval.domain.audit_check import Fault
 from aval.domain.keyring import Key, Purpose
 from aval.operations.seal_audit import seal_audit
@@ -69,7 +69,7 @@ def act(chance: random.Random) -> AuditRow:
 class Sealed:
     """The audit before anybody touched it: all rows in their order, and the links."""
 
-    rows: list[AuditEntry]
+    rows: list[ChainedRow]
     links: list[Link]
 
     def link_of(self, number: int) -> Link:
@@ -202,10 +202,10 @@ async def edit_link(connection: Connection, sealed: Sealed, chance: random.Rando
     link = chance.choice(sealed.links)
     column, value = chance.choice(list(LINK_EDITS.items()))
     if chance.random() < 0.3:
-        place = chance.randrange(len(link.entries))
-        other = bytes(byte ^ (1 << chance.randrange(8)) if n == place else byte for n, byte in enumerate(link.entries))
-        await execute(connection, "update audit_links set entries = $2 where link_no = $1", link.number, other)
-        number = link.rows_before + place // ENTRY_BYTES + 1
+        place = chance.randrange(len(link.marks))
+        other = bytes(byte ^ (1 << chance.randrange(8)) if n == place else byte for n, byte in enumerate(link.marks))
+        await execute(connection, "update audit_links set marks = $2 where link_no = $1", link.number, other)
+        number = link.rows_before + place // KEYED_MARK_BYTES + 1
         return number, number
     await execute(connection, f"update audit_links set {column} = {value} where link_no = $1", link.number)
     return link.rows_before + 1, link.rows_before + link.row_count
@@ -215,7 +215,7 @@ async def swap_links(connection: Connection, sealed: Sealed, chance: random.Rand
     """Two links of one size trade all but their numbers, or all but their ends."""
     pairs = [(a, b) for a in sealed.links for b in sealed.links if a.number < b.number and a.row_count == b.row_count]
     one, two = chance.choice(pairs)
-    said = "entries, former, kid, sealed_at, seal"
+    said = "marks, former, kid, sealed_at, seal"
     columns = chance.choice([said, f"{said}, rows_before, last_xact, last_integrator_id, last_audit_id"]).split(", ")
     new = ", ".join(f"{name} = o.{name}" for name in columns)
     await connection.execute("alter table audit_links drop constraint audit_links_former_key")
@@ -246,16 +246,16 @@ async def hash_anew(connection: Connection, sealed: Sealed, chance: random.Rando
             rows[link.rows_before : link.rows_before + link.row_count], head, STRANGER, sealed_at=link.sealed_at
         )
         if link is first and chance.random() < 0.5:  # all other marks are left as they were
-            place = (row_at - link.rows_before) * ENTRY_BYTES
-            own = made.entries[place : place + ENTRY_BYTES]
-            made = replace(made, entries=link.entries[:place] + own + link.entries[place + ENTRY_BYTES :])
+            place = (row_at - link.rows_before) * KEYED_MARK_BYTES
+            own = made.marks[place : place + KEYED_MARK_BYTES]
+            made = replace(made, marks=link.marks[:place] + own + link.marks[place + KEYED_MARK_BYTES :])
             first_bad = row_at + 1
         elif link is first:
             first_bad = link.rows_before + 1
         await execute(
             connection,
-            "update audit_links set entries = $2, former = $3, seal = $4 where link_no = $1",
-            *(link.number, made.entries, made.former, made.seal),
+            "update audit_links set marks = $2, former = $3, seal = $4 where link_no = $1",
+            *(link.number, made.marks, made.former, made.seal),
         )
         head = Head.of(made)
     return first_bad
@@ -275,7 +275,7 @@ TAMPERINGS_OF = {
 
 async def first_difference(connection: Connection, sealed: Sealed) -> int:
     """The oracle: the number of the first row that is not as it was, among those up to the last sealed one."""
-    rows = [AuditEntry(*row) for row in await connection.fetch(ALL_ROWS)]
+    rows = [ChainedRow(*row) for row in await connection.fetch(ALL_ROWS)]
     rows = [row for row in rows if row.place <= sealed.rows[-1].place]
     pairs = enumerate(zip([*sealed.rows, None], [*rows, None], strict=False), 1)
     return next(number for number, (before, after) in pairs if before != after)

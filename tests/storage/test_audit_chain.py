@@ -25,7 +25,7 @@ async def a_link(connection: Connection, **change: object) -> None:
         "former": "coalesce((select seal from audit_links order by link_no desc limit 1), sha256('none'))",
         "row_count": "1",
         "last_xact": "'1'",
-        "entries": "decode(repeat('00', 32), 'hex')",
+        "marks": "decode(repeat('00', 32), 'hex')",
         "seal": "sha256(gen_random_uuid()::text::bytea)",
     } | change
     columns = f"{', '.join(row)}, last_integrator_id, last_audit_id, kid, sealed_at"
@@ -41,9 +41,9 @@ async def a_link(connection: Connection, **change: object) -> None:
         ({"link_no": 0}, CheckViolation),
         ({"rows_before": 1}, CheckViolation),
         ({"former": "sha256('other')"}, CheckViolation),
-        ({"row_count": 0, "entries": "''"}, CheckViolation),
+        ({"row_count": 0, "marks": "''"}, CheckViolation),
         ({"row_count": 2}, CheckViolation),
-        ({"row_count": 1001, "entries": "decode(repeat('00', 32032), 'hex')"}, CheckViolation),
+        ({"row_count": 1001, "marks": "decode(repeat('00', 32032), 'hex')"}, CheckViolation),
     ],
 )
 async def test_a_link_follows_the_last_one_and_no_other(db: Database, change: dict[str, object], refusal: object):

@@ -18,7 +18,7 @@ FORMAT = "aval-audit-v1"
 LINK_ROWS_MAX = 1_000  # about 0.5 MB at once
 KEY_BYTES = 16  # of an audit_id
 MARK_BYTES = 16
-ENTRY_BYTES = KEY_BYTES + MARK_BYTES
+KEYED_MARK_BYTES = KEY_BYTES + MARK_BYTES
 SEAL_BYTES = 32
 
 
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 BEGINNING = Place(0, str(UUID(int=0)), str(UUID(int=0)))
 
 
-class AuditEntry(NamedTuple):
+class ChainedRow(NamedTuple):
     """All of an audit row as PostgreSQL writes it; `at` in seconds since 1970, with six decimals."""
 
     xact: int
@@ -53,13 +53,13 @@ class AuditEntry(NamedTuple):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A sealed run of rows. `entries` has audit_id and mark of each; `sealed_at` is written like `AuditEntry.at`."""
+    """A sealed run of rows. `marks` has audit_id and mark of each; `sealed_at` is written like `ChainedRow.at`."""
 
     number: int
     rows_before: int
     row_count: int
     last: Place
-    entries: bytes
+    marks: bytes
     former: bytes
     kid: str
     sealed_at: str
@@ -83,24 +83,24 @@ class Head(NamedTuple):
 NO_HEAD = Head(0, 0, BEGINNING, bytes(SEAL_BYTES))
 
 
-def next_link(rows: Sequence[AuditEntry], head: Head, key: Key, *, sealed_at: str) -> Link:
+def next_link(rows: Sequence[ChainedRow], head: Head, key: Key, *, sealed_at: str) -> Link:
     """Seal the rows that follow the head, in their order."""
     assert 0 < len(rows) <= LINK_ROWS_MAX
-    entries = b"".join(
+    marks = b"".join(
         UUID(row.audit_id).bytes + mark_of(key, number, row) for number, row in enumerate(rows, head.rows + 1)
     )
-    draft = Link(head.number + 1, head.rows, len(rows), rows[-1].place, entries, head.seal, key.kid, sealed_at, b"")
+    draft = Link(head.number + 1, head.rows, len(rows), rows[-1].place, marks, head.seal, key.kid, sealed_at, b"")
     return msgspec.structs.replace(draft, seal=seal_of(key, draft))
 
 
-def mark_of(key: Key, number: int, row: AuditEntry) -> bytes:
+def mark_of(key: Key, number: int, row: ChainedRow) -> bytes:
     """Keyed hash of a row and of its number in the chain; 16 bytes."""
     return _keyed(key, ("row", number, *row))[:MARK_BYTES]
 
 
 def seal_of(key: Key, link: Link) -> bytes:
     """Keyed hash of everything a link says, and so of everything before it; 32 bytes."""
-    digest = hashlib.sha256(link.entries).digest()
+    digest = hashlib.sha256(link.marks).digest()
     place = (link.number, link.rows_before, link.row_count, *link.last)
     return _keyed(key, ("link", *place, digest, link.former, link.kid, link.sealed_at))
 

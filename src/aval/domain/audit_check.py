@@ -6,7 +6,17 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from aval.domain.audit_chain import ENTRY_BYTES, KEY_BYTES, NO_HEAD, AuditEntry, Head, Link, find_key, mark_of, seal_of
+from aval.domain.audit_chain import (
+    KEY_BYTES,
+    KEYED_MARK_BYTES,
+    NO_HEAD,
+    ChainedRow,
+    Head,
+    Link,
+    find_key,
+    mark_of,
+    seal_of,
+)
 from aval.domain.keyring import Key, KeyMissing, Keyring
 
 
@@ -38,7 +48,7 @@ class ChainCheck:
         self._keyring = keyring
         self.head: Head = NO_HEAD
 
-    def take(self, link: Link, rows: Sequence[AuditEntry]) -> Fault | None:
+    def take(self, link: Link, rows: Sequence[ChainedRow]) -> Fault | None:
         """Look at the next link; `rows` lie between the head and its end, one more than it says is enough."""
         first_no = self.head.rows + 1
         if link.number != self.head.number + 1:
@@ -49,24 +59,26 @@ class ChainCheck:
             return Fault(FaultKind.KEY_UNKNOWN, link.number, first_no, rows[0].audit_id if rows else None)
         fault = _first_bad_row(link, rows, first_no, key)
         if fault is None and not self._is_sealed(link, key):
-            fault = Fault(FaultKind.LINK_CHANGED, link.number, first_no, _listed(link)[0][0] if link.entries else None)
+            fault = Fault(
+                FaultKind.LINK_CHANGED, link.number, first_no, next((audit_id for audit_id, _ in _listed(link)), None)
+            )
         if fault is None:
             self.head = Head.of(link)
         return fault
 
     def _is_sealed(self, link: Link, key: Key) -> bool:
         follows = (link.rows_before, link.former) == (self.head.rows, self.head.seal)
-        is_whole = len(link.entries) == link.row_count * ENTRY_BYTES and link.row_count > 0
+        is_whole = len(link.marks) == link.row_count * KEYED_MARK_BYTES and link.row_count > 0
         return follows and is_whole and hmac.compare_digest(seal_of(key, link), link.seal)
 
 
 def _listed(link: Link) -> list[tuple[str, bytes]]:
     """Key and mark of each row as the link has them; what follows the last whole one is nothing."""
-    entries = (link.entries[at : at + ENTRY_BYTES] for at in range(0, len(link.entries), ENTRY_BYTES))
-    return [(str(UUID(bytes=entry[:KEY_BYTES])), entry[KEY_BYTES:]) for entry in entries if len(entry) == ENTRY_BYTES]
+    marks = (link.marks[at : at + KEYED_MARK_BYTES] for at in range(0, len(link.marks), KEYED_MARK_BYTES))
+    return [(str(UUID(bytes=mark[:KEY_BYTES])), mark[KEY_BYTES:]) for mark in marks if len(mark) == KEYED_MARK_BYTES]
 
 
-def _first_bad_row(link: Link, rows: Sequence[AuditEntry], first_no: int, key: Key) -> Fault | None:
+def _first_bad_row(link: Link, rows: Sequence[ChainedRow], first_no: int, key: Key) -> Fault | None:
     listed = _listed(link)
     for place, (audit_id, mark) in enumerate(listed):
         row, number = rows[place] if place < len(rows) else None, first_no + place

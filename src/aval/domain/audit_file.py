@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from aval.domain.audit_chain import FORMAT, LINK_ROWS_MAX, AuditEntry, Head, Link, find_key, sum_of
+from aval.domain.audit_chain import FORMAT, LINK_ROWS_MAX, ChainedRow, Head, Link, find_key, sum_of
 from aval.domain.audit_check import ChainCheck, Fault, FaultKind
 from aval.domain.keyring import KeyMissing, Keyring, Purpose
 
@@ -33,7 +33,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     format: str | None = None
     link: Link | None = None
-    row: AuditEntry | None = None
+    row: ChainedRow | None = None
     end: End | None = None
 
 
@@ -52,7 +52,7 @@ def head_line() -> bytes:
     return _line(Line(format=FORMAT))
 
 
-def link_lines(link: Link, rows: Sequence[AuditEntry]) -> bytes:
+def link_lines(link: Link, rows: Sequence[ChainedRow]) -> bytes:
     """A link and its rows."""
     return b"".join([_line(Line(link=link)), *(_line(Line(row=row)) for row in rows)])
 
@@ -87,10 +87,10 @@ def _is_end(end: End, keyring: Keyring, head: Head) -> bool:
         return False
 
 
-def _links(lines: Iterable[bytes]) -> Iterator[tuple[Link | None, Sequence[AuditEntry], End | None]]:
+def _links(lines: Iterable[bytes]) -> Iterator[tuple[Link | None, Sequence[ChainedRow], End | None]]:
     """Each link with its rows, of those too many only the first; then the end, if there is one."""
     link: Link | None = None
-    rows: list[AuditEntry] = []
+    rows: list[ChainedRow] = []
     for line_no, line in _read(lines):
         if line.row is not None:
             if link is None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
-from aval.domain.audit_chain import ENTRY_BYTES, LINK_ROWS_MAX, NO_HEAD, AuditEntry, Head, Link, Place
+from aval.domain.audit_chain import KEYED_MARK_BYTES, LINK_ROWS_MAX, NO_HEAD, ChainedRow, Head, Link, Place
 from aval.storage.database import Connection, Database, Row
 
 LOCK_KEY = 0x6176616C_63686E  # "avalchn": one sealer at a time in a database
@@ -11,7 +11,7 @@ STEP_LINKS_MAX = 100
 STEP_ROWS_MAX = 2 * LINK_ROWS_MAX
 TAIL_ROWS_MAX = 10_000
 
-_ENTRY = (
+_COLUMNS = (
     "a.xact, a.integrator_id::text as integrator_id, a.audit_id::text as audit_id,"
     " extract(epoch from a.at)::text as at, a.actor, a.action, a.operation_id::text as operation_id,"
     " a.details::text as details, a.correlation_id"
@@ -20,18 +20,18 @@ _AFTER = "a.xact >= $1 and (a.xact, a.integrator_id, a.audit_id) > ($1, $2::text
 _IN_ORDER = "order by a.xact, a.integrator_id, a.audit_id limit"
 _LINK = (
     "link_no, rows_before, row_count, last_xact, last_integrator_id::text as last_integrator_id,"
-    " last_audit_id::text as last_audit_id, entries, former, kid,"
+    " last_audit_id::text as last_audit_id, marks, former, kid,"
     " extract(epoch from sealed_at)::text as sealed_at, seal"
 )
 
 # In the order of transactions, and only below the oldest one that still runs: above it, one may commit later and lie
 # before a row that is sealed.
 _UNSEALED = f"""
-select {_ENTRY} from audit a
+select {_COLUMNS} from audit a
  where {_AFTER} and a.xact < audit_horizon() {_IN_ORDER} $4
 """
 _ROWS = f"""
-select {_ENTRY} from audit a
+select {_COLUMNS} from audit a
  where {_AFTER} and (a.xact, a.integrator_id, a.audit_id) <= ($4, $5::text::uuid, $6::text::uuid) {_IN_ORDER} $7
 """
 _TAIL = f"""
@@ -79,9 +79,9 @@ async def is_behind(connection: Connection, place: Place) -> bool:
     return bool(await connection.fetchval("select audit_horizon() <= $1", place.xact))
 
 
-async def read_unsealed(connection: Connection, after: Place, *, most: int) -> list[AuditEntry]:
+async def read_unsealed(connection: Connection, after: Place, *, most: int) -> list[ChainedRow]:
     """The rows that follow a place, as far as no row can come to lie among them any more."""
-    return [AuditEntry(*row) for row in await connection.fetch(_UNSEALED, *after, most)]
+    return [ChainedRow(*row) for row in await connection.fetch(_UNSEALED, *after, most)]
 
 
 async def read_clock_text(connection: Connection) -> str:
@@ -93,10 +93,10 @@ async def keep_link(connection: Connection, link: Link) -> None:
     """Store a link."""
     await connection.execute(
         "insert into audit_links (link_no, rows_before, row_count, last_xact, last_integrator_id, last_audit_id,"
-        " entries, former, kid, sealed_at, seal) values ($1, $2, $3, $4, $5::text::uuid, $6::text::uuid, $7, $8, $9,"
+        " marks, former, kid, sealed_at, seal) values ($1, $2, $3, $4, $5::text::uuid, $6::text::uuid, $7, $8, $9,"
         " timestamptz 'epoch' + ($10::text || ' s')::interval, $11)",
         *(link.number, link.rows_before, link.row_count, *link.last),
-        *(link.entries, link.former, link.kid, link.sealed_at, link.seal),
+        *(link.marks, link.former, link.kid, link.sealed_at, link.seal),
     )
 
 
@@ -104,7 +104,7 @@ class LinkedRows(NamedTuple):
     """A link, and the rows that lie between the end of the one before and its own."""
 
     link: Link
-    rows: Sequence[AuditEntry]
+    rows: Sequence[ChainedRow]
 
 
 async def read_chain(db: Database) -> AsyncIterator[LinkedRows]:
@@ -116,7 +116,7 @@ async def read_chain(db: Database) -> AsyncIterator[LinkedRows]:
             links = await _read_links(connection, after=number)
             if not links:
                 return
-            most = sum(len(link.entries) // ENTRY_BYTES for link in links) + 1
+            most = sum(len(link.marks) // KEYED_MARK_BYTES for link in links) + 1
             rows = await _read_rows(connection, last, links[-1].last, most=most)
         begin = 0
         for link in links:
@@ -132,15 +132,15 @@ async def _read_links(connection: Connection, *, after: int) -> list[Link]:
     links = [_link_of(row) for row in await connection.fetch(query, after)]
     chosen, rows = 0, 0
     for link in links:
-        rows += len(link.entries) // ENTRY_BYTES
+        rows += len(link.marks) // KEYED_MARK_BYTES
         if chosen and rows > STEP_ROWS_MAX:
             break
         chosen += 1
     return links[:chosen]
 
 
-async def _read_rows(connection: Connection, after: Place, until: Place, *, most: int) -> list[AuditEntry]:
-    return [AuditEntry(*row) for row in await connection.fetch(_ROWS, *after, *until, most)]
+async def _read_rows(connection: Connection, after: Place, until: Place, *, most: int) -> list[ChainedRow]:
+    return [ChainedRow(*row) for row in await connection.fetch(_ROWS, *after, *until, most)]
 
 
 class Tail(NamedTuple):
@@ -169,7 +169,7 @@ def _link_of(row: Row) -> Link:
         rows_before=row["rows_before"],
         row_count=row["row_count"],
         last=last,
-        entries=row["entries"],
+        marks=row["marks"],
         former=row["former"],
         kid=row["kid"],
         sealed_at=row["sealed_at"],

@@ -7,9 +7,9 @@ _LAST = """
 select greatest((select xact from audit order by xact desc limit 1),
                 (select last_xact from audit_links order by link_no desc limit 1))::text::bigint
 """
-_NEXT = """
-select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next,
-       audit_horizon()::text::bigint - pg_snapshot_xmin(pg_current_snapshot())::text::bigint as shift
+_COUNTS = """
+select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as oldest,
+       pg_snapshot_xmax(pg_current_snapshot())::text::bigint as following, audit_horizon()::text::bigint as horizon
 """
 _XMIN = "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
 _FUNCTIONS = f"""
@@ -25,8 +25,8 @@ async def keep_audit_ahead(connection: Connection) -> bool:
     if not await connection.fetchval(_HAS_CHAIN):
         return False
     last = await connection.fetchval(_LAST)
-    ((following, shift),) = [tuple(row.values()) for row in await connection.fetch(_NEXT)]
-    if last is None or last < following + shift:
+    ((oldest, following, horizon),) = [tuple(row.values()) for row in await connection.fetch(_COUNTS)]
+    if last is None or last < following + horizon - oldest:
         return False
-    await connection.execute(_FUNCTIONS.format(shift=int(last) + 1 - following))
+    await connection.execute(_FUNCTIONS.format(shift=int(last) + 1 - oldest))
     return True
