@@ -82,7 +82,8 @@ def parse_date(text: str) -> date | None:
 
 def wire_datetime(at: datetime) -> str:
     """Write `YYYY-MM-DDTHH:MM:SS.mmmZ`; what is finer than a millisecond is cut off."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:23] + "Z"
+    in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def national_holidays(year: int) -> frozenset[date]:

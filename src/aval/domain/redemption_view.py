@@ -34,6 +34,7 @@ class Shown(msgspec.Struct, frozen=True):
     shipping: Mapping[str, Any] | None = None
     challenge: Challenge | None = None
     delivery: str = QUEUED
+    told: Mapping[str, Any] | None = None  # what its event told, if that was made just now
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
@@ -57,7 +58,7 @@ def approval_of(challenge: Challenge, device_key: UUID, delivery: str = QUEUED) 
 
 def purchase_view(purchase: Purchase, shown: Shown) -> dict[str, Any]:
     """A purchase as every answer tells it; `approval` while it waits for one."""
-    view = purchase_event_data(purchase)
+    view = dict(shown.told or purchase_event_data(purchase))
     view["customer"] = shown.customer
     view["shipping"] = shown.shipping
     if purchase.impersonator_user is not None:
@@ -80,8 +81,9 @@ def purchase_event_data(purchase: Purchase) -> dict[str, Any]:
     }
     if purchase.vendor_order_id is not None:
         view["vendor_order_id"] = purchase.vendor_order_id
+    created_at = wire_datetime(purchase.created_at)
     view |= {
-        "date": wire_datetime(purchase.created_at),
+        "date": created_at,
         "value_points": purchase.products_points,
         "shipping_value_points": purchase.shipping_points,
         "total_points": purchase.total_points,
@@ -92,7 +94,7 @@ def purchase_event_data(purchase: Purchase) -> dict[str, Any]:
         "orders": [order_view(purchase, order) for order in purchase.orders],
         "origin_correlation_id": purchase.origin_correlation_id,
         "status_history": purchase.status_history,
-        "created_at": wire_datetime(purchase.created_at),
+        "created_at": created_at,
         "updated_at": wire_datetime(purchase.updated_at),
     }
     _add_time(view, "authorized_until", purchase.authorized_until)

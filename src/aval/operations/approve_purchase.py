@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,7 +13,7 @@ from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring
 from aval.domain.purchase import Purchase, PurchaseStatus, approved_status
 from aval.domain.redemption_call import RedemptionCall
-from aval.operations.change_purchases import PurchaseChange, change_purchases
+from aval.operations.change_purchases import PurchaseChange, ToldPurchase, change_purchases
 from aval.operations.coalesce import Postponed
 from aval.operations.confirm_redemption import KEPT_VERDICTS, Judged, JudgedCall, Kept, judge_redemptions, keep_judged
 from aval.storage.database import Connection, Database
@@ -28,6 +29,7 @@ class PurchaseOutcome(msgspec.Struct, frozen=True):
     verdict: Verdict
     challenge: Challenge
     purchase: Purchase | None = None
+    data: Mapping[str, Any] | None = None  # what its event told, if it was moved
 
 
 class PurchaseCall(msgspec.Struct, frozen=True):
@@ -61,8 +63,8 @@ async def approve_purchases(
         judged = await judge_redemptions(connection, asked, keyring=keyring, figures=figures, may_wait=may_wait)
         told = [each for each in judged if isinstance(each, Judged) and each.verdict in _TELLING]
         purchases = await lock_purchases(connection, [each.call.operation for each in told], is_shown=True)
-        after = await move_judged(connection, told, purchases)
-        answers = [_answer(each, after) for each in judged]
+        moved = await move_judged(connection, told, purchases)
+        answers = [_answer(each, purchases, moved) for each in judged]
         await _keep(connection, calls, judged, answers)
         if may_wait:
             answers = await _with_unchallenged(connection, asked, answers)
@@ -71,13 +73,12 @@ async def approve_purchases(
 
 async def move_judged(
     connection: Connection, told: Sequence[Judged], purchases: Mapping[PurchaseId, Purchase]
-) -> dict[PurchaseId, Purchase]:
-    """Move the purchases whose challenges ended just now; answers all of them as they are then."""
+) -> dict[PurchaseId, ToldPurchase]:
+    """Move the purchases whose challenges ended just now; answers those as they are then."""
     moved = [each for each in told if each.is_moved]
     ttls = await _authorization_ttls(connection, moved, purchases)
     changes = [_change_of(each, purchases[each.call.operation], ttls) for each in moved]
-    changed = await change_purchases(connection, changes)
-    return dict(purchases) | {purchase.id: purchase for purchase in changed}
+    return {told.purchase.id: told for told in await change_purchases(connection, changes)}
 
 
 def _change_of(judged: Judged, purchase: Purchase, ttls: Mapping[tuple[UUID, int], timedelta | None]) -> PurchaseChange:
@@ -112,10 +113,20 @@ async def _authorization_ttls(
     return known | await read_authorization_ttls(connection, missing) if missing else known
 
 
-def _answer(judged: JudgedCall, after: Mapping[PurchaseId, Purchase]) -> Answered:
-    if not isinstance(judged, Judged):
-        return judged
-    return PurchaseOutcome(judged.verdict, judged.after, after.get(judged.call.operation))
+def _answer(
+    judged: JudgedCall, purchases: Mapping[PurchaseId, Purchase], moved: Mapping[PurchaseId, ToldPurchase]
+) -> Answered:
+    return outcome_of(judged, purchases, moved) if isinstance(judged, Judged) else judged
+
+
+def outcome_of(
+    judged: Judged, purchases: Mapping[PurchaseId, Purchase], moved: Mapping[PurchaseId, ToldPurchase]
+) -> PurchaseOutcome:
+    """What a judged call came to, with the purchase as it is now."""
+    told = moved.get(judged.call.operation)
+    if told is None:
+        return PurchaseOutcome(judged.verdict, judged.after, purchases.get(judged.call.operation))
+    return PurchaseOutcome(judged.verdict, judged.after, told.purchase, told.data)
 
 
 async def _keep(

@@ -30,7 +30,15 @@ class PurchaseChange(msgspec.Struct, frozen=True, kw_only=True):
     audit_details: Mapping[str, Any] = {}
 
 
-async def change_purchases(connection: Connection, changes: Sequence[PurchaseChange]) -> list[Purchase]:
+class ToldPurchase(msgspec.Struct, frozen=True):
+    """A purchase after its move, what moved it, and what its event tells."""
+
+    purchase: Purchase
+    correlation_id: str
+    data: Mapping[str, Any]
+
+
+async def change_purchases(connection: Connection, changes: Sequence[PurchaseChange]) -> list[ToldPurchase]:
     """Write moves in the running transaction, in their order; answers the purchases as they are then."""
     if not changes:
         return []
@@ -38,9 +46,15 @@ async def change_purchases(connection: Connection, changes: Sequence[PurchaseCha
     await move_purchases(connection, moves)
     entries = [entry for move in moves for entry in _entries_of(move)]
     posted = await post_entries(connection, entries)
-    assert len(posted) == len({entry.participant_key for entry in entries}), "what was reserved is there"
-    await append_events(connection, purchase_events((move.after, move.correlation_id) for move in moves))
-    return [move.after for move in moves]
+    assert len(posted) == len({(entry.integrator_key, entry.participant_key) for entry in entries})
+    told = [told_of(move.after, move.correlation_id) for move in moves]
+    await append_events(connection, purchase_events(told))
+    return told
+
+
+def told_of(purchase: Purchase, correlation_id: str) -> ToldPurchase:
+    """What the event of a purchase tells after its last move."""
+    return ToldPurchase(purchase, correlation_id, purchase_event_data(purchase))
 
 
 def _move_of(change: PurchaseChange) -> PurchaseMove:
@@ -82,13 +96,14 @@ def entries_of(
     ]
 
 
-def purchase_events(told: Iterable[tuple[Purchase, str]]) -> list[EventRow]:
+def purchase_events(told: Iterable[ToldPurchase]) -> list[EventRow]:
     """The events of purchases as they are after a move, each with the correlation id of what moved it."""
-    return [_event_of(purchase, correlation_id) for purchase, correlation_id in told]
+    return [_event_of(each) for each in told]
 
 
-def _event_of(purchase: Purchase, correlation_id: str) -> EventRow:
-    event_id, event_type = fresh_key(), f"purchase.{purchase.status.value}"
+def _event_of(told: ToldPurchase) -> EventRow:
+    purchase, event_id = told.purchase, fresh_key()
+    event_type = f"purchase.{purchase.status.value}"
     return EventRow(
         integrator_key=purchase.tenant_key,
         event_id=event_id,
@@ -98,12 +113,12 @@ def _event_of(purchase: Purchase, correlation_id: str) -> EventRow:
         event_type=event_type,
         body=event_body(
             event_type,
-            purchase_event_data(purchase),
+            told.data,
             at=purchase.updated_at,
             event_id=event_id,
             sequence=purchase.event_sequence,
-            correlation_id=correlation_id,
+            correlation_id=told.correlation_id,
         ),
-        correlation_id=correlation_id,
+        correlation_id=told.correlation_id,
         at=purchase.updated_at,
     )

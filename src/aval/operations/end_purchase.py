@@ -106,8 +106,8 @@ async def _changed(
         correlation_id=call.correlation_id,
         reason=None if reason is None else reason.value,
     )
-    (purchase,) = await change_purchases(connection, [change])
-    return purchase
+    (told,) = await change_purchases(connection, [change])
+    return told.purchase
 
 
 async def _kept(connection: Connection, call: EndCall, locked: _Locked, ended_: Ended) -> Ended | Kept:

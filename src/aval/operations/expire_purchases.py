@@ -54,7 +54,7 @@ async def expire_authorized(connection: Connection, keys: Sequence[PurchaseId], 
         for purchase in purchases.values()
         if purchase.is_expired(now)
     ]
-    return await change_purchases(connection, changes)
+    return [told.purchase for told in await change_purchases(connection, changes)]
 
 
 async def expire_authorizations(db: Database, *, most: int) -> Sweep:

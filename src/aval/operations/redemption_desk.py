@@ -43,18 +43,21 @@ class RedemptionDesk:
         self._keyring = keyring
         self._rules = rules
         self._hooks = hooks or PurchaseHooks()
+        # Callers are looked up in batches and arrive together; gathered, they stay together (docs/adr/0037).
         # A participant's row is the first lock of each request, so two of one participant never share a batch.
         self._requests: Coalescer[PurchaseRequest, RequestedPurchase] = Coalescer(
             self._run_requests,
             key_of=lambda request: request.participant,
             batch_max=settings.rows_max,
             lanes=settings.lanes,
+            is_gathering=True,
         )
         self._tokens: Coalescer[PurchaseCall, PurchaseOutcome | Kept] = Coalescer(
             self._run_tokens,
             key_of=lambda call: call.call.operation,
             batch_max=settings.rows_max,
             lanes=settings.lanes,
+            is_gathering=True,
         )
 
     async def request(self, request: PurchaseRequest) -> RequestedPurchase:

@@ -74,4 +74,4 @@ async def reject_locked(
         )
     if decisions:
         await write_decisions(connection, decisions)
-    return await change_purchases(connection, changes)
+    return [told.purchase for told in await change_purchases(connection, changes)]

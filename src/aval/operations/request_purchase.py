@@ -5,6 +5,7 @@ Many calls share one transaction; what is counted of a participant is counted un
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -26,7 +27,7 @@ from aval.domain.redemption_call import token_stop
 from aval.domain.redemption_challenge import first_redemption_challenge
 from aval.domain.redemption_view import DELIVERIES, QUEUED
 from aval.domain.token import Alphabet
-from aval.operations.change_purchases import entries_of, purchase_events
+from aval.operations.change_purchases import entries_of, purchase_events, told_of
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key, new_authorization_code
 from aval.storage.comparisons import read_guess_histories
@@ -67,6 +68,7 @@ class RequestedPurchase(msgspec.Struct, frozen=True):
     challenge: Challenge | None
     delivery: str = QUEUED
     is_replay: bool = False
+    data: Mapping[str, Any] | None = None  # what its event told
 
 
 Requested = RequestedPurchase | Exception | Postponed
@@ -267,14 +269,17 @@ async def _stored(
     ]
     posted = await post_entries(connection, entries)
     assert len(posted) == len({(entry.integrator_key, entry.participant_key) for entry in entries})
-    await append_events(connection, purchase_events((told, told.origin_correlation_id) for told in stored))
+    told = {purchase.key: told_of(purchase, purchase.origin_correlation_id) for purchase in stored}
+    await append_events(connection, purchase_events(told.values()))
     answers: list[Requested] = []
     for request, result in zip(requests, judged, strict=True):
         if isinstance(result, UUID):
             answers.append(await _twin(connection, request, result))
         elif isinstance(result, PurchaseDraft):
-            is_made = result.purchase.key in made
-            answers.append(RequestedPurchase(result.purchase, result.challenge) if is_made else ALONE)
+            made_now = told.get(result.purchase.key)
+            answers.append(
+                ALONE if made_now is None else RequestedPurchase(result.purchase, result.challenge, data=made_now.data)
+            )
         else:
             answers.append(result)
     return answers

@@ -2,7 +2,14 @@
 
 from aval.domain.budget import BudgetFigures
 from aval.domain.errors import Refusal
-from aval.operations.approve_purchase import PurchaseCall, PurchaseOutcome, is_unknown, move_judged, unchallenged
+from aval.operations.approve_purchase import (
+    PurchaseCall,
+    PurchaseOutcome,
+    is_unknown,
+    move_judged,
+    outcome_of,
+    unchallenged,
+)
 from aval.operations.confirm_redemption import KEPT_VERDICTS, Kept, keep_judged
 from aval.operations.resend_redemption import resend_redemption
 from aval.storage.database import Connection, Database
@@ -22,8 +29,7 @@ async def resend_purchase(db: Database, *, call: PurchaseCall, figures: BudgetFi
         if isinstance(judged, Kept):
             return judged
         purchases = await lock_purchases(connection, [call.call.operation], is_shown=True)
-        after = await move_judged(connection, [judged], purchases)
-        outcome = PurchaseOutcome(judged.verdict, judged.after, after[call.call.operation])
+        outcome = outcome_of(judged, purchases, await move_judged(connection, [judged], purchases))
         if call.call.idempotency_key is None or judged.verdict not in KEPT_VERDICTS:
             return outcome
         kept = call.render(outcome)

@@ -20,7 +20,7 @@ from aval.domain.reversal import (
     without,
 )
 from aval.domain.view import event_body
-from aval.operations.change_purchases import purchase_events
+from aval.operations.change_purchases import purchase_events, told_of
 from aval.operations.fresh import fresh_key
 from aval.storage.audit import AuditRow, append_audit
 from aval.storage.clock import read_clock
@@ -170,7 +170,7 @@ def _events(call: ReversalCall, before: Purchase, reversal: Reversal, after: Pur
         at=after.updated_at,
     )
     is_moved = after.status is not before.status
-    return [reversed_, *(purchase_events([(after, call.correlation_id)]) if is_moved else [])]
+    return [reversed_, *(purchase_events([told_of(after, call.correlation_id)]) if is_moved else [])]
 
 
 def _acts(call: ReversalCall, before: Purchase, reversal: Reversal, after: Purchase) -> list[AuditRow]:

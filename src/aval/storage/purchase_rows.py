@@ -6,14 +6,16 @@ from aval.domain.purchase import Order, Purchase, PurchaseStatus, StatusLine
 from aval.storage.database import Row
 
 # Selected wherever a purchase is read, with one of the two below: p purchases, q participants, v approvers.
-# Orders come as one JSON text in the order of the members of `Order`, which is an array there.
+# Of what is recorded only what is shown is read. Orders come as one JSON text in the order of the members of `Order`,
+# which is an array there.
 PURCHASE_COLUMNS = """
 p.integrator_id as tenant_key, p.purchase_id, p.participant_id, p.kind as purchase_kind, p.status as purchase_status,
 p.rejection_reason as purchase_reason, p.policy_version, p.device_id, p.application_id, p.catalog_id, p.channel_type,
 p.vendor_order_id, p.products_points, p.shipping_points, p.debited_points, p.card_points, p.refunded_points,
-p.authorization_code, p.description, p.risk_decision, p.impersonator_user, p.recorded, p.request_path,
-p.idempotency_key as purchase_idempotency_key, p.request_fingerprint as purchase_fingerprint, p.origin_correlation_id,
-p.authorized_until, p.confirmed_at, p.status_history, p.event_sequence as purchase_sequence,
+p.authorization_code, p.description, p.risk_decision, p.impersonator_user, p.recorded ->> 'private' as private,
+p.request_path, p.idempotency_key as purchase_idempotency_key, p.request_fingerprint as purchase_fingerprint,
+p.origin_correlation_id,
+p.authorized_until, p.confirmed_at, p.status_history::text as status_history, p.event_sequence as purchase_sequence,
 p.created_at as purchase_created_at, p.updated_at as purchase_updated_at,
 (select json_agg(json_build_array(d.order_id, d.vendor_id, d.status, d.products_points, d.shipping_points,
         d.points_paid,
@@ -31,6 +33,7 @@ PURCHASE_PEOPLE = """
   join approvers v on v.integrator_id = p.integrator_id and v.approver_id = p.participant_id
 """
 
+_HISTORY = msgspec.json.Decoder(tuple[StatusLine, ...])
 _ORDERS = msgspec.json.Decoder(tuple[Order, ...])
 
 
@@ -58,14 +61,14 @@ def purchase_of(row: Row) -> Purchase:
         description=row["description"],
         risk_decision=row["risk_decision"],
         impersonator_user=row["impersonator_user"],
-        recorded=row["recorded"],
+        recorded={} if row["private"] is None else {"private": row["private"]},
         request_path=row["request_path"],
         idempotency_key=row["purchase_idempotency_key"],
         request_fingerprint=row["purchase_fingerprint"],
         origin_correlation_id=row["origin_correlation_id"],
         authorized_until=row["authorized_until"],
         confirmed_at=row["confirmed_at"],
-        status_history=msgspec.convert(row["status_history"], tuple[StatusLine, ...]),
+        status_history=_HISTORY.decode(row["status_history"]),
         event_sequence=row["purchase_sequence"],
         created_at=row["purchase_created_at"],
         updated_at=row["purchase_updated_at"],

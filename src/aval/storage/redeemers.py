@@ -9,9 +9,17 @@ from aval.domain.campaign import Campaign, OidcSettings
 from aval.storage.campaigns import CAMPAIGN_COLUMNS, campaign_of, oidc_of
 from aval.storage.database import Connection, Row
 
+_ONCE = "case when row_number() over (partition by k.integrator_id) = 1 then {0}.{1} end as {1}"
+# Of a campaign as often as calls on it come together, its documents are told once.
+_CAMPAIGN_ONCE = (
+    CAMPAIGN_COLUMNS.replace("k.catalogs", _ONCE.format("k", "catalogs")) + ", " + _ONCE.format("k", "oidc")
+)
+_CAMPAIGN_ONCE = _CAMPAIGN_ONCE.replace("k.vendors", _ONCE.format("k", "vendors"))
+_CAMPAIGN_ONCE = _CAMPAIGN_ONCE.replace("y.policy", _ONCE.format("y", "policy"))
+
 # One row for each subscription key that is good; everything else is asked within the campaign it belongs to.
 _IDENTIFY = f"""
-    select clock_timestamp() as now, s.call, a.application_id, a.scopes, a.calls_per_minute, {CAMPAIGN_COLUMNS}, k.oidc,
+    select clock_timestamp() as now, s.call, a.application_id, a.scopes, a.calls_per_minute, {_CAMPAIGN_ONCE},
            exists (select from unnest($3::int[], $4::bytea[]) g(call, hash)
                      join application_keys q on q.api_key_hash = g.hash
                     where g.call = s.call and q.integrator_id = a.integrator_id
@@ -67,7 +75,10 @@ async def identify(connection: Connection, calls: Sequence[Presented]) -> list[I
         *_numbered([call.api_key_hashes for call in calls]),
         *_numbered([call.participants for call in calls]),
     )
-    found = {row["call"]: _identified(row) for row in rows}
+    campaigns = {
+        row["tenant_key"]: (campaign_of(row), oidc_of(row["oidc"])) for row in rows if row["policy"] is not None
+    }
+    found = {row["call"]: _identified(row, *campaigns[row["tenant_key"]]) for row in rows}
     return [found.get(number) for number in range(len(calls))]
 
 
@@ -85,14 +96,14 @@ def _numbered(values: Sequence[Sequence[object]]) -> tuple[list[int], list[objec
     return [number for number, _ in pairs], [value for _, value in pairs]
 
 
-def _identified(row: Row) -> Identified:
+def _identified(row: Row, campaign: Campaign, oidc: OidcSettings | None) -> Identified:
     known = {UUID(text): told for text, told in (row["participants"] or {}).items()}
     return Identified(
         application_key=row["application_id"],
         scopes=frozenset(row["scopes"]),
         calls_per_minute=row["calls_per_minute"],
-        campaign=campaign_of(row),
-        oidc=oidc_of(row["oidc"]),
+        campaign=campaign,
+        oidc=oidc,
         is_key_good=row["is_key_good"],
         now=row["now"],
         participants={key: KnownParticipant(key, *told) for key, told in known.items()},

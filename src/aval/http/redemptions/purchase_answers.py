@@ -95,9 +95,16 @@ class PurchaseListing(msgspec.Struct):
 
 
 def told_purchase(
-    purchase: Purchase, keyring: Keyring, challenge: Challenge | None = None, delivery: str = QUEUED
+    purchase: Purchase,
+    keyring: Keyring,
+    challenge: Challenge | None = None,
+    delivery: str = QUEUED,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The view of a purchase; customer and shipping are what was sent, else the participant's."""
+    """The view of a purchase; customer and shipping are what was sent, else the participant's.
+
+    `told` is what its event told, if that was made just now.
+    """
     private = _opened(keyring, _sealed_private(purchase), f"purchases/{purchase.key}")
     profile: Mapping[str, Any] = {}
     if not ("customer" in private and "shipping" in private):
@@ -107,7 +114,7 @@ def told_purchase(
         customer = {"id": purchase.participant_key, "name": purchase.participant_name}
         customer["emails"] = profile.get("emails", [])
     shipping = private.get("shipping", profile.get("address"))
-    return purchase_view(purchase, Shown(customer, shipping, challenge, delivery))
+    return purchase_view(purchase, Shown(customer, shipping, challenge, delivery, told))
 
 
 def _sealed_private(purchase: Purchase) -> bytes | None:

@@ -216,7 +216,7 @@ class Purchases:
     async def _requested(self, call: Call, kind: PurchaseKind, path: str) -> Answer:
         keyring = self._app.keyring.current()
         made = await self._desk.request(read_purchase(call, kind, path, keyring))
-        view = told_purchase(made.purchase, keyring, made.challenge, made.delivery)
+        view = told_purchase(made.purchase, keyring, made.challenge, made.delivery, made.data)
         return Answer(made.purchase.created_status, msgspec.json.encode(view), REPLAYED if made.is_replay else {})
 
     async def validate(self, call: Call) -> Answer:
@@ -342,7 +342,7 @@ class Purchases:
         purchase = outcome.purchase
         if outcome.verdict is Verdict.APPROVED:
             assert purchase is not None
-            view = told_purchase(purchase, self._app.keyring.current(), outcome.challenge)
+            view = told_purchase(purchase, self._app.keyring.current(), outcome.challenge, told=outcome.data)
             return Kept(success, msgspec.json.encode(view), is_replay=False)
         snapshot = {} if purchase is None else {"purchase_data": snapshot_view(purchase)}
         answer = token_problem(outcome.verdict, outcome.challenge, snapshot)
