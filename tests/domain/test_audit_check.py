@@ -91,6 +91,12 @@ def cut_and_numbered_anew(links: Chain) -> None:
     links[1] = (replace(link, number=2), rows)
 
 
+def later_end(links: Chain) -> None:
+    """Link 2 reaches over a row of link 3."""
+    (link, rows), (_, following) = links[1], links[2]
+    links[1] = (replace(link, last=following[0].place), [*rows, following.pop(0)])
+
+
 CASES = [
     Case("edit", edited(5, actor="nobody"), FaultKind.CHANGED, 2, 5, key_of(5)),
     Case("delete", rows_of(2, lambda rows: rows.pop(0)), FaultKind.MISSING, 2, 4, key_of(4)),
@@ -112,9 +118,10 @@ CASES = [
     Case("another seal", link_of(2, seal=bytes(32)), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
     Case("another former", link_of(2, former=bytes(32)), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
     Case("another end", link_of(2, last=chained(7).place), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
+    Case("a later end", later_end, FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
     Case("a key nobody has", link_of(2, kid="mine"), FaultKind.KEY_UNKNOWN, 2, 4, key_of(4)),
-    Case("no marks", link_of(2, marks=b""), FaultKind.ADDED, 2, 4, key_of(4)),
-    Case("half a mark", link_of(2, marks=bytes(17)), FaultKind.ADDED, 2, 4, key_of(4)),
+    Case("no marks", link_of(2, marks=b""), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
+    Case("half a mark", link_of(2, marks=bytes(17)), FaultKind.LINK_CHANGED, 2, 4, key_of(4)),
 ]  # fmt: skip
 
 

@@ -368,7 +368,7 @@ class Storm:
                         raise _Undone
                 self.committed |= {each.correlation_id for each in acts}
             self.fates[fate] += 1
-            await asyncio.sleep(0.02 * self.chance.random())
+            await asyncio.sleep(0.2 * self.chance.random())
 
     async def append(self, connection: Connection, acts: Sequence[AuditRow], hold_s: float) -> None:
         """In one statement or two, with time between them and the end."""
@@ -412,7 +412,7 @@ LAGS = "select percentile_disc($1::float8[]) within group (order by lag) from un
 async def test_no_row_is_passed_over_by_sealers_that_are_killed_under_a_storm_of_writers(
     chance: random.Random, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with running_deployment(apis=0, workers=2) as aval:
+    async with running_deployment(apis=0, workers=3) as aval:
         await until(partial(has_new_sealer, aval.db, set()), within_s=START_MAX_S)
         writers = await Database.open(aval.dsn, role="aval_app_api", pool_size=WRITERS)
         storm = Storm(writers, chance)

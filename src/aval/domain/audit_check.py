@@ -57,11 +57,12 @@ class ChainCheck:
             key = find_key(self._keyring, link.kid)
         except KeyMissing:
             return Fault(FaultKind.KEY_UNKNOWN, link.number, first_no, rows[0].audit_id if rows else None)
-        fault = _first_bad_row(link, rows, first_no, key)
-        if fault is None and not self._is_sealed(link, key):
-            fault = Fault(
-                FaultKind.LINK_CHANGED, link.number, first_no, next((audit_id for audit_id, _ in _listed(link)), None)
-            )
+        listed = _listed(link)
+        fault = _first_bad_row(link, listed, rows, first_no, key)
+        is_beyond = fault is None or fault.row_no >= first_no + len(listed)
+        if is_beyond and not self._is_sealed(link, key):  # its end may be another, so that it was given rows too many
+            named = next(iter([*(audit_id for audit_id, _ in listed), *(row.audit_id for row in rows)]), None)
+            fault = Fault(FaultKind.LINK_CHANGED, link.number, first_no, named)
         if fault is None:
             self.head = Head.of(link)
         return fault
@@ -78,8 +79,9 @@ def _listed(link: Link) -> list[tuple[str, bytes]]:
     return [(str(UUID(bytes=mark[:KEY_BYTES])), mark[KEY_BYTES:]) for mark in marks if len(mark) == KEYED_MARK_BYTES]
 
 
-def _first_bad_row(link: Link, rows: Sequence[ChainedRow], first_no: int, key: Key) -> Fault | None:
-    listed = _listed(link)
+def _first_bad_row(
+    link: Link, listed: Sequence[tuple[str, bytes]], rows: Sequence[ChainedRow], first_no: int, key: Key
+) -> Fault | None:
     for place, (audit_id, mark) in enumerate(listed):
         row, number = rows[place] if place < len(rows) else None, first_no + place
         if row is None:

@@ -44,6 +44,7 @@ FORGET_ROWS_MAX = 5_000
 FORGET_INTERVAL = timedelta(seconds=60)
 WATCH_INTERVAL = timedelta(seconds=30)
 SEAL_INTERVAL = timedelta(seconds=2)  # promises.md §5: sealed within 5 s
+SEAL_AUDIT_INTERVAL = timedelta(seconds=1)  # AU3 as well; a row waits for transactions that were there before, too
 SEAL_ROWS_MAX = 50
 PER_ENDPOINT_MAX = 16
 ITEMS_SHARE = 0.75  # of the settlements in progress: a slow rail never lets a batch take every place
@@ -88,7 +89,7 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
         group.create_task(Pump(_webhooks(parts), parts.pace).run(stopping))
         group.create_task(_every(parts.sweep_interval, lambda: _sweep(parts, stopping), stopping))
         group.create_task(_every(SEAL_INTERVAL, lambda: _seal(parts, stopping), stopping))
-        group.create_task(_every(SEAL_INTERVAL, lambda: _seal_audit(parts, stopping), stopping))
+        group.create_task(_every(SEAL_AUDIT_INTERVAL, lambda: _seal_audit(parts, stopping), stopping))
         group.create_task(_every(FORGET_INTERVAL, lambda: _forget(parts, stopping), stopping))
         group.create_task(_every(EXPIRY_INTERVAL, lambda: _collect(parts, stopping), stopping))
         group.create_task(_every(PURGE_INTERVAL, lambda: _purge(parts, stopping), stopping))
