@@ -13,7 +13,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,16 +21,21 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from aval.domain.caller import BACK_OFFICE_SCOPES
 from aval.domain.keyring import Purpose
 from aval.operations.fresh import new_cpf, new_phone
+from tests.buyers import Buyer
 from tests.factories import KeyringHolder, Party, Reply, make_admin_key, make_credential, make_keyring, make_party
 from tests.oidc_issuer import Issuer
 from tests.proof.cases.canary import Aviary, told
+from tests.proof.cases.clubhouse import make_clubhouse
 from tests.proof.cases.places import at_rest, seen_outside
 from tests.proof.cases.redeeming_story import FILE, FULL_NUMBER, DeployedStage, break_it, redeem
 from tests.proof.deployment import RunningAval, free_port, live_tokens, running_deployment
 from tests.receiver import Receiver, receiving
+from tests.redemption_stage import RedemptionStage
 from tests.redemption_stage import issuer as issuer
+from tests.redemption_stage import redemptions as redemptions
 from tests.signing import new_signing_key, pem_of, signed_headers
 from tests.stage import until
 from tests.world import ITEMS, body_of
@@ -39,6 +44,7 @@ pytestmark = pytest.mark.proof
 
 MAIL_SERVER = Path(__file__).parents[1] / "channels" / "smtp_server.py"
 MAIL_PASSWORD = "s3cret:/"
+CALLERS = ("operator", "application", "impersonator", "participant")
 GATEWAY_KEY = "gateway-key-5f1c9e7ab2"
 KINDS = ("pix_transfer", "ted", *ITEMS)
 
@@ -202,6 +208,48 @@ async def test_nothing_of_a_redemption_escapes(stories: Stories, issuer: Issuer)
     assert all(event in told_to_club for event in (b"device.activated", b"document.approved", b"order.reversed"))
     assert stories.aviary.found(told_to_club) == set()
     await escaped(stories)
+
+
+async def test_every_route_masks_numbers_for_every_caller(redemptions: RedemptionStage) -> None:
+    """PV2 by the route table: whoever asks what, no answer holds a registered number – but for the one scope.
+
+    The inbox of the sandbox is left out: there it stands for the phone.
+    """
+    home = await make_clubhouse(redemptions)
+    scopes = [scope for scope in BACK_OFFICE_SCOPES if scope != "devices.read_full"]
+    callers = {**home.callers, "operator": await redemptions.operator(*scopes)}
+    numbers = Aviary()
+    for buyer in (home.member, home.neighbour):
+        numbers.keep("phone", await number_of(redemptions, buyer))
+    shown, asked = {}, 0
+    routes = [route for route in redemptions.routes if route.path != "/sandbox/inbox"]
+    routes.sort(key=lambda route: route.method != "GET")  # before anything is taken away
+    for route in routes:
+        for caller in CALLERS:
+            if route.access is None or getattr(route.access, caller) is None:
+                continue
+            house = replace(home, callers=callers)
+            reply = await house.send(caller, route.method, house.path(route.path), route.path)
+            asked += 1
+            if found := numbers.found(reply.body + repr(reply.headers).encode()):
+                shown[caller, route.method, route.path] = found
+    assert shown == {}
+    assert asked > 90
+
+
+async def test_the_one_scope_sees_the_number(redemptions: RedemptionStage) -> None:
+    """Else the test above would see nothing at all."""
+    home, numbers = await make_clubhouse(redemptions), Aviary()
+    numbers.keep("phone", await number_of(redemptions, home.member))
+    path = "/devices/{device_id}"
+    reply = await home.send("operator", "GET", home.path(path), path)
+    assert numbers.found(reply.body)
+
+
+async def number_of(stage: RedemptionStage, buyer: Buyer) -> str:
+    key = UUID(str(buyer.device["id"]))
+    sealed = await stage.value("select destination_sealed from contacts where contact_id = $1", key)
+    return make_keyring().opened(sealed, associated=f"contacts/{key}")
 
 
 async def all_heard(stories: Stories, tenant: UUID) -> bool:
