@@ -12,6 +12,7 @@ from aval.storage.clock import read_clock
 from aval.storage.database import Database
 from aval.storage.participants import (
     StoredParticipant,
+    erase_kept_answers,
     erase_participant_row,
     find_open_purchase,
     find_participant,
@@ -38,6 +39,7 @@ async def erase_participant(
             raise Refusal("rdm.wrong_status", extra_fields={"status": status})
         await erase_phones(connection, **owner, keyring=keyring, author=author)
         files = await destroy_documents(connection, **owner, actor=author.name, correlation_id=author.correlation_id)
+        await erase_kept_answers(connection, integrator_key, participant_key)
         now = await read_clock(connection)
         await erase_participant_row(connection, stored.participant, no_document(), at=now)
         await record_act(

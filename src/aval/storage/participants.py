@@ -131,6 +131,23 @@ async def erase_participant_row(
     )
 
 
+async def erase_kept_answers(connection: Connection, integrator_key: UUID, participant_key: UUID) -> None:
+    """Empty the answers kept for repetitions of calls on a participant's purchases, which tell who they are.
+
+    They count as a day old from now on: a repetition is judged anew, and finds its purchase ended.
+    """
+    await connection.execute(
+        "update idempotency_keys k set status = null, body = null, created_at = k.created_at - interval '24 hours'"
+        "  from purchases p"
+        " where p.participant_id = $2 and p.integrator_id = $1 and k.integrator_id = $1"
+        "   and k.path in ('/purchases/' || p.purchase_id || '/validate_token',"
+        "    '/purchases/' || p.purchase_id || '/resend_token', '/purchases/' || p.purchase_id || '/confirm',"
+        "    '/purchases/' || p.purchase_id || '/cancel')",
+        integrator_key,
+        participant_key,
+    )
+
+
 async def find_open_purchase(connection: Connection, integrator_key: UUID, participant_key: UUID) -> str | None:
     """The status of a purchase that is pending or authorized; None if there is none. No new one under the guard."""
     status: str | None = await connection.fetchval(
