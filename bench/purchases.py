@@ -18,10 +18,9 @@ BODY = {
 }
 
 _PENDING = (
-    "select p.participant_id, o.operation_id, o.details_digest, o.nonce, c.kid from purchases p"
-    " join operations o on o.integrator_id = p.integrator_id and o.operation_id = p.purchase_id"
-    " join challenges c on c.integrator_id = p.integrator_id and c.operation_id = p.purchase_id"
-    " where p.integrator_id = $1 and c.status = 'pending_2fa_approval'"
+    "select o.approver_id, o.operation_id, o.details_digest, o.nonce, c.kid from operations o"
+    " join challenges c using (integrator_id, operation_id)"
+    " where o.integrator_id = $1 and o.kind = 'purchase' and c.status = 'pending_2fa_approval'"
     " and c.expires_at > now() + interval '60 seconds'"
 )
 
@@ -58,6 +57,6 @@ class Purchases:
         secret = self._world.keyring.find(Purpose.TOKEN, row["kid"]).secret
         seed = TokenSeed(self._club.campaign.key, row["operation_id"], row["details_digest"], row["nonce"])
         token = derived_token(secret, seed, generation=1, alphabet=Alphabet.DIGITS).text
-        headers = self._club.headers(self._numbers[row["participant_id"]])
+        headers = self._club.headers(self._numbers[row["approver_id"]])
         path = f"/purchases/{row['operation_id']}/validate_token"
         return request_bytes("PUT", path, headers, json.dumps({"token": token}).encode())
