@@ -66,7 +66,7 @@ def child(monkeypatch: pytest.MonkeyPatch):
 
     def say(*words: str) -> None:
         program = "from aval.decoder import child, rewrite\nrewrite.practise()\nchild._leave_the_world()\n"
-        monkeypatch.setattr(sandbox, "_CHILD", [sandbox.sys.executable, "-I", "-c", program + "\n".join(words)])
+        monkeypatch.setattr(sandbox, "_CHILD", [sandbox.sys.executable, "-s", "-P", "-c", program + "\n".join(words)])
 
     return say
 

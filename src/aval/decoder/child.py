@@ -1,4 +1,4 @@
-"""The process a file is decoded in: `python -I -m aval.decoder.child <media type>`, file on stdin, picture on stdout.
+"""The process a file is decoded in: `python -m aval.decoder.child <media type>`, file on stdin, picture on stdout.
 
 It gives up what it could do before it reads a byte: memory, time, new files, sockets, other processes. Its exit status
 is its only word.

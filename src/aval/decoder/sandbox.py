@@ -13,7 +13,8 @@ from aval.ports import DecoderBusy
 PLACES = 2  # children at once; each may take a whole processor
 WAITING_MAX = 64
 PATIENCE_S = 15.0  # by the clock on the wall, for a child that only waits
-_CHILD = [sys.executable, "-I", "-m", "aval.decoder.child"]
+_CHILD = [sys.executable, "-s", "-P", "-m", "aval.decoder.child"]
+_SOURCE = Path(aval.__file__).parents[1]
 
 
 class SandboxedDecoder:
@@ -45,8 +46,8 @@ class SandboxedDecoder:
             stdin=source,
             stdout=target,
             stderr=asyncio.subprocess.DEVNULL,
-            cwd=Path(aval.__file__).parent,
-            env={},
+            cwd="/",
+            env={"PYTHONPATH": str(_SOURCE)},  # the same Aval as this one, and nothing else of ours
             start_new_session=True,
         )
         try:

@@ -20,7 +20,8 @@ from obstore.store import LocalStore, S3Store
 
 from aval.storage.embedded_binaries import make_directory
 
-PART_BYTES = 5 * 1024 * 1024  # the least that S3 takes as a part
+S3_PART_BYTES = 5 * 1024 * 1024  # the least it takes
+LOCAL_PART_BYTES = 1024 * 1024
 TIMEOUT = timedelta(seconds=30)
 
 
@@ -51,8 +52,10 @@ class DocumentStore:
         path = _path_of(tenant_key, object_key)
         try:
             store = self._store()
-            await put_async(store, path, content, chunk_size=PART_BYTES, max_concurrency=1)
-            if isinstance(store, LocalStore):
+            is_local = isinstance(store, LocalStore)
+            part = LOCAL_PART_BYTES if is_local else S3_PART_BYTES
+            await put_async(store, path, content, chunk_size=part, max_concurrency=1)
+            if is_local:
                 await asyncio.to_thread(_flush, self._directory() / path)
         except (BaseError, OSError) as error:
             raise DocumentStoreUnavailable from error

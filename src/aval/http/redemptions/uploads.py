@@ -53,7 +53,7 @@ class Form:
 
     def __init__(self, names: frozenset[str], boundary: bytes) -> None:
         self.fields: dict[str, str] = {}
-        self.pending = bytearray()
+        self.pending: list[memoryview] = []  # pieces of what was fed, never copies
         self.is_whole = False
         self._names = names
         self._seen: set[str] = set()
@@ -123,7 +123,7 @@ class Form:
             self._size += end - start
             if self._size > FILE_BYTES_MAX:
                 raise closing("rdm.too_large")
-            self.pending += memoryview(data)[start:end]
+            self.pending.append(memoryview(data)[start:end])
             return
         self._field += data[start:end]
         if len(self._field) > FIELD_BYTES_MAX:
@@ -194,18 +194,19 @@ async def _poured(call: Call, form: Form, content: BinaryIO) -> tuple[int, bytes
     """Let the body run through the form onto the disk; the file's size and hash."""
     size, digest = 0, hashlib.sha256()
 
-    def pour(piece: bytearray) -> None:
-        content.write(piece)
-        digest.update(piece)
+    def pour(pieces: list[memoryview]) -> int:
+        for piece in pieces:
+            content.write(piece)
+            digest.update(piece)
+        return sum(map(len, pieces))
 
     if call.chunks is not None:
         async for chunk in call.chunks:
             form.feed(chunk)
-            del chunk  # a quarter of a megabyte, held once and not three times
             if form.pending:
-                piece, form.pending = form.pending, bytearray()
-                size += len(piece)
-                await asyncio.to_thread(pour, piece)
+                size += await asyncio.to_thread(pour, form.pending)
+                form.pending.clear()
+            del chunk  # a quarter of a megabyte, not to be kept until the next one has come
     content.flush()
     return size, digest.digest()
 
