@@ -10,6 +10,7 @@ import msgspec
 from aval.domain.batch import ItemCounts
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
+from aval.domain.redemption_event import EVENT_TYPES as REDEEMED
 from aval.domain.transfer import Kind, Method, Payee, Reason, Status, Transfer
 from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
 from aval.http.webhooks import EVENT_TYPES
@@ -67,6 +68,48 @@ MORE_DATA = """\
 | `aval.token_delivery.failed` | `operation`, `operation_key`, `method`, `generation`, \
 `masked_destination`, `failed_at` |
 """
+REDEMPTIONS = """\
+## Of redemptions
+
+Every application of a campaign that has a webhook address is told of all of these, in the same envelope, signed with its
+own secret. `sequence` counts in what the event tells of: in the purchase, the device, the document, the participant, or
+the policy. No event holds an approval, a token, a number in full or what is known of the customer.
+
+| Type | When | `data` |
+|---|---|---|
+"""
+DEVICE_DATA, DOCUMENT_DATA = "the device, masked", "`id`, `type`, `status`, `attempt`, `reason_code`, `public_message`"
+PURCHASE_DATA = "the purchase, `origin_correlation_id`"
+OF_REDEMPTIONS = {
+    "two_factor.policy_changed": ("the operator replaced the policy", "`campaign_id`, `version`, `enabled`"),
+    "device.activated": ("a phone was proven and may receive tokens", DEVICE_DATA),
+    "device.replaced": ("another phone took its place", DEVICE_DATA),
+    "device.blocked": ("the operator blocked it", DEVICE_DATA),
+    "device.unblocked": ("the operator let it be used again", DEVICE_DATA),
+    "device.removed": ("the participant removed it, or the operator reset it", DEVICE_DATA),
+    "device.failed": ("its registration came to nothing", DEVICE_DATA),
+    "document.submitted": ("it waits for a reviewer", DOCUMENT_DATA),
+    "document.approved": ("a reviewer approved it", DOCUMENT_DATA),
+    "document.rejected": ("a reviewer rejected it, or its resubmissions are used up", DOCUMENT_DATA),
+    "document.resubmission_requested": ("new files are needed", DOCUMENT_DATA),
+    "document.expired": ("the day it is good until is over", DOCUMENT_DATA),
+    "document.purged": ("its files were destroyed when their time was over", DOCUMENT_DATA),
+    "onboarding.completed": ("a participant has brought all the policy asks for", "`participant_id`"),
+    "purchase.pending_2fa_approval": ("points are reserved, a token is on its way", PURCHASE_DATA),
+    "purchase.authorized": ("an external purchase may be confirmed", PURCHASE_DATA),
+    "purchase.confirmed": ("its points are debited", PURCHASE_DATA),
+    "purchase.rejected": ("wrong tokens, the end of its window, a change of the phone or a suspension", PURCHASE_DATA),
+    "purchase.canceled": ("it was canceled, its points are back", PURCHASE_DATA),
+    "purchase.expired": ("its authorization is over, its points are back", PURCHASE_DATA),
+    "purchase.partially_reversed": ("the first of its points came back", PURCHASE_DATA),
+    "purchase.reversed": ("the last of its points came back", PURCHASE_DATA),
+    "purchase.token_delivery_failed": ("the provider refused the message of the live token for good", PURCHASE_DATA),
+    "order.reversed": (
+        "points of an order came back",
+        "the reversal, `order_status`, `purchase_id`, `origin_correlation_id`",
+    ),
+    "points.credited": ("the operator gave points", "the ledger line"),
+}
 AT = datetime(2026, 11, 23, 14, 30, 23, 459_000, UTC)
 TARGET = {
     "account_branch": "0001",
@@ -147,12 +190,18 @@ def is_sent(event_type: str) -> bool:
 
 def render() -> str:
     """The page."""
-    return INTRODUCTION + "".join(_rows()) + "\n" + "\n".join(_examples())
+    return INTRODUCTION + "".join(_rows()) + "\n" + "\n".join(_examples()) + "\n" + REDEMPTIONS + "".join(_redeemed())
 
 
 def _rows() -> Iterator[str]:
     for event_type in EVENT_TYPES:
         yield f"| `{event_type}` | {WHEN[event_type]} | {'yes' if is_sent(event_type) else 'not yet'} |\n"
+
+
+def _redeemed() -> Iterator[str]:
+    for event_type in REDEEMED:
+        when, data = OF_REDEMPTIONS[event_type]
+        yield f"| `{event_type}` | {when} | {data} |\n"
 
 
 def _examples() -> Iterator[str]:

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from aval.bootstrap import open_deployment
 from aval.cli.main import build_cli
 from aval.domain.errors import CATALOGUE
+from aval.domain.redemption_event import EVENT_TYPES as REDEEMED
 from aval.domain.transfer import TRANSITIONS, Status
 from aval.http.metrics_view import HttpMetrics, render_metrics
 from aval.http.webhooks import EVENT_TYPES
@@ -64,7 +65,7 @@ async def test_every_metric_that_is_served_has_its_row(db) -> None:
 
 def test_every_event_has_its_row() -> None:
     text = page("events.md")
-    assert [name for name in EVENT_TYPES if f"\n| `{name}` |" not in text] == []
+    assert [name for name in (*EVENT_TYPES, *REDEEMED) if f"\n| `{name}` |" not in text] == []
 
 
 def test_every_error_code_has_its_row() -> None:
