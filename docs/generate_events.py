@@ -71,9 +71,9 @@ MORE_DATA = """\
 REDEMPTIONS = """\
 ## Of redemptions
 
-Every application of a campaign that has a webhook address is told of all of these, in the same envelope, signed with its
-own secret. `sequence` counts in what the event tells of: in the purchase, the device, the document, the participant, or
-the policy. No event holds an approval, a token, a number in full or what is known of the customer.
+Every application of a campaign that has a webhook address is told of all of these, in the same envelope, signed with a
+secret of its own. `sequence` counts in what the event tells of: in the purchase, the device, the document, the
+participant, or the policy. No event holds an approval, a token, a number in full or what is known of the customer.
 
 | Type | When | `data` |
 |---|---|---|
