@@ -20,7 +20,8 @@ select a.integrator_id, a.participant_id, a.available, a.reserved, a.credited, a
 """
 
 # Lines of one account count one after the other, in the order given. An account that one of them would take below 0
-# is left as it is: none of its lines is written. `locked` wins the rows in the order of all who lock accounts.
+# is left as it is: none of its lines is written. `locked` wins the rows in the order of all who lock accounts, and
+# carries all that is written of one, so that nothing is joined to many accounts.
 _POST = """
 with input as (
     select r.*, sum(available) over line as available_so_far, sum(reserved) over line as reserved_so_far,
@@ -35,10 +36,13 @@ with input as (
 ), sums as (
     select integrator_id, participant_id, sum(available)::bigint as available, sum(reserved)::bigint as reserved,
            sum(credited)::bigint as credited, sum(debited)::bigint as debited, max(created_at) as at,
-           min(available_so_far)::bigint as lowest, count(*) as lines
+           min(available_so_far)::bigint as lowest, count(*) as lines,
+           array_agg(row(entry_id, entry_type, points, available_so_far::bigint, reserved_so_far::bigint, nth,
+                         purchase_id, order_id, reversal_id, authorization_code, description, external_reference,
+                         correlation_id, created_at)) as entries
       from input group by integrator_id, participant_id
 ), locked as (
-    select a.integrator_id, a.participant_id
+    select s.*
       from sums s
       join points_accounts a on a.integrator_id = s.integrator_id and a.participant_id = s.participant_id
      order by a.integrator_id, a.participant_id
@@ -48,21 +52,23 @@ with input as (
        set available = a.available + s.available, reserved = a.reserved + s.reserved,
            credited = a.credited + s.credited, debited = a.debited + s.debited,
            entry_count = a.entry_count + s.lines, updated_at = s.at
-      from locked l
-      join sums s on s.integrator_id = l.integrator_id and s.participant_id = l.participant_id
-     where a.integrator_id = l.integrator_id and a.participant_id = l.participant_id and a.available + s.lowest >= 0
- returning a.integrator_id, a.participant_id, a.available, a.reserved, a.credited, a.debited,
+      from locked s
+     where a.integrator_id = s.integrator_id and a.participant_id = s.participant_id and a.available + s.lowest >= 0
+ returning a.integrator_id, a.participant_id, a.available, a.reserved, a.credited, a.debited, s.entries,
            a.available - s.available as available_before, a.reserved - s.reserved as reserved_before,
            a.entry_count - s.lines as lines_before
 ), written as (
     insert into points_entries (integrator_id, entry_id, participant_id, entry_no, entry_type, points,
         available_after, reserved_after, purchase_id, order_id, reversal_id, authorization_code, description,
         external_reference, correlation_id, created_at)
-    select i.integrator_id, i.entry_id, i.participant_id, m.lines_before + i.nth, i.entry_type, i.points,
+    select m.integrator_id, i.entry_id, m.participant_id, m.lines_before + i.nth, i.entry_type, i.points,
            m.available_before + i.available_so_far, m.reserved_before + i.reserved_so_far, i.purchase_id, i.order_id,
            i.reversal_id, i.authorization_code, i.description, i.external_reference, i.correlation_id, i.created_at
       from moved m
-      join input i on i.integrator_id = m.integrator_id and i.participant_id = m.participant_id
+     cross join lateral unnest(m.entries)
+           as i (entry_id uuid, entry_type text, points bigint, available_so_far bigint, reserved_so_far bigint,
+                 nth bigint, purchase_id uuid, order_id uuid, reversal_id uuid, authorization_code text,
+                 description text, external_reference text, correlation_id text, created_at timestamptz)
 )
 select integrator_id, participant_id, available, reserved, credited, debited from moved
 """

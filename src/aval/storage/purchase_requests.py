@@ -161,18 +161,24 @@ class PurchaseDraft(msgspec.Struct, frozen=True):
     message_key: UUID | None = None
 
 
+# What belongs to a purchase is written if the purchase was: `is true` keeps that a hashed look-up, which a join is not
+# on connections that never hash-join.
 _INSERT = """
 with input as (
     select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[], $7::uuid[],
                          $8::uuid[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
                          $15::bigint[], $16::text[], $17::text[], $18::text[], $19::text[], $20::jsonb[], $21::text[],
                          $22::text[], $23::bytea[], $24::text[], $25::timestamptz[], $26::timestamptz[], $27::jsonb[],
-                         $28::timestamptz[], $29::uuid[], $30::text[], $31::jsonb[])
+                         $28::timestamptz[], $29::uuid[], $30::text[], $31::jsonb[], $32::jsonb[], $33::bytea[],
+                         $34::bytea[], $35::text[], $36::text[], $37::text[], $38::timestamptz[], $39::timestamptz[],
+                         $40::smallint[], $41::smallint[], $42::timestamptz[], $43::uuid[])
            as r (integrator_id, purchase_id, participant_id, kind, status, policy_version, device_id, application_id,
                  catalog_id, channel_type, vendor_order_id, products_points, shipping_points, debited_points,
                  card_points, authorization_code, description, risk_decision, impersonator_user, recorded,
                  request_path, idempotency_key, request_fingerprint, origin_correlation_id, authorized_until,
-                 confirmed_at, status_history, at, audit_id, actor, audit_details)
+                 confirmed_at, status_history, at, audit_id, actor, audit_details, facts, details_digest, nonce,
+                 masked_destination, kid, alphabets, expires_at, can_resend_at, resends_left, resend_cooldown_seconds,
+                 approval_deadline, message_id)
 ), made as (
     insert into purchases (integrator_id, purchase_id, participant_id, kind, status, policy_version, device_id,
                            application_id, catalog_id, channel_type, vendor_order_id, products_points, shipping_points,
@@ -186,60 +192,51 @@ with input as (
            request_fingerprint, origin_correlation_id, authorized_until, confirmed_at, status_history, 1, at, at
       from input
     on conflict do nothing
-    returning integrator_id, purchase_id
+    returning purchase_id
 ), ordered as (
     insert into orders (integrator_id, order_id, purchase_id, order_no, vendor_id, status, products_points,
                         shipping_points, points_paid, created_at, updated_at)
     select o.*, o.at
-      from unnest($32::uuid[], $33::uuid[], $34::uuid[], $35::smallint[], $36::text[], $37::text[], $38::bigint[],
-                  $39::bigint[], $40::bigint[], $41::timestamptz[])
+      from unnest($44::uuid[], $45::uuid[], $46::uuid[], $47::smallint[], $48::text[], $49::text[], $50::bigint[],
+                  $51::bigint[], $52::bigint[], $53::timestamptz[])
            as o (integrator_id, order_id, purchase_id, order_no, vendor_id, status, products_points, shipping_points,
                  points_paid, at)
-      join made m on m.integrator_id = o.integrator_id and m.purchase_id = o.purchase_id
+     where (o.purchase_id in (select purchase_id from made)) is true
 ), itemised as (
     insert into order_items (integrator_id, item_id, order_id, item_no, name, quantity, unit_points, facts)
     select t.integrator_id, t.item_id, t.order_id, t.item_no, t.name, t.quantity, t.unit_points, t.facts
-      from unnest($42::uuid[], $43::uuid[], $44::uuid[], $45::uuid[], $46::smallint[], $47::text[], $48::smallint[],
-                  $49::bigint[], $50::jsonb[])
+      from unnest($54::uuid[], $55::uuid[], $56::uuid[], $57::uuid[], $58::smallint[], $59::text[], $60::smallint[],
+                  $61::bigint[], $62::jsonb[])
            as t (integrator_id, item_id, purchase_id, order_id, item_no, name, quantity, unit_points, facts)
-      join made m on m.integrator_id = t.integrator_id and m.purchase_id = t.purchase_id
+     where (t.purchase_id in (select purchase_id from made)) is true
+), stored as (
+    select * from input where (purchase_id in (select purchase_id from made)) is true
 ), audited as (
     insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
     select integrator_id, audit_id, at, actor, 'purchase.' || status, purchase_id, audit_details, origin_correlation_id
-      from input join made using (integrator_id, purchase_id)
-)"""
-_MADE = " select purchase_id from made"
-_INSERT_PLAIN = _INSERT + _MADE
-_INSERT_GUARDED = (
-    _INSERT
-    + """, asked as (
-    select c.*, p.participant_id, p.application_id, p.request_fingerprint, p.origin_correlation_id, p.device_id, p.at
-      from unnest($51::uuid[], $52::uuid[], $53::jsonb[], $54::bytea[], $55::bytea[], $56::text[], $57::text[],
-                  $58::text[], $59::timestamptz[], $60::timestamptz[], $61::smallint[], $62::smallint[],
-                  $63::timestamptz[], $64::uuid[])
-           as c (integrator_id, purchase_id, facts, details_digest, nonce, masked_destination, kid, alphabets,
-                 expires_at, can_resend_at, resends_left, resend_cooldown_seconds, approval_deadline, message_id)
-      join made m on m.integrator_id = c.integrator_id and m.purchase_id = c.purchase_id
-      join input p on p.integrator_id = c.integrator_id and p.purchase_id = c.purchase_id
+      from stored
 ), operated as (
     insert into operations (integrator_id, operation_id, kind, approver_id, credential_id, request_control_key,
                             request_fingerprint, fee_centavos, facts, details_digest, nonce, correlation_id, created_at)
     select integrator_id, purchase_id, 'purchase', participant_id, application_id, purchase_id, request_fingerprint, 0,
-           facts, details_digest, nonce, origin_correlation_id, at from asked
+           facts, details_digest, nonce, origin_correlation_id, at
+      from stored where message_id is not null
 ), challenged as (
     insert into challenges (integrator_id, operation_id, status, method, contact_id, masked_destination, kid, alphabets,
                             issued_at, expires_at, can_resend_at, resends_left, resend_cooldown_seconds,
                             approval_deadline, updated_at)
     select integrator_id, purchase_id, 'pending_2fa_approval', 'sms', device_id, masked_destination, kid, alphabets, at,
-           expires_at, can_resend_at, resends_left, resend_cooldown_seconds, approval_deadline, at from asked
+           expires_at, can_resend_at, resends_left, resend_cooldown_seconds, approval_deadline, at
+      from stored where message_id is not null
 ), promised as (
     insert into outbox (integrator_id, message_id, topic, operation_id, generation, approver_id, contact_id, channel,
                         correlation_id, due_at, created_at)
     select integrator_id, message_id, 'token', purchase_id, 1, participant_id, device_id, 'sms', origin_correlation_id,
-           at, at from asked
-)"""
-    + _MADE
+           at, at
+      from stored where message_id is not null
 )
+select purchase_id from made
+"""
 
 
 async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraft]) -> frozenset[UUID]:
@@ -249,13 +246,11 @@ async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraf
     nothing of it exists. Ledger and events follow in the same transaction.
     """
     purchases = [draft.purchase for draft in drafts]
-    asked = [draft for draft in drafts if draft.challenge is not None]
     rows = await connection.fetch(
-        _INSERT_GUARDED if asked else _INSERT_PLAIN,
-        *columns(map(_purchase_columns, drafts)),
+        _INSERT,
+        *columns([*_purchase_columns(draft), *_challenge_columns(draft)] for draft in drafts),
         *columns(row for purchase in purchases for row in _order_rows(purchase)),
         *columns(row for purchase in purchases for row in _item_rows(purchase)),
-        *columns(map(_challenge_columns, asked)),
     )
     return frozenset(row["purchase_id"] for row in rows)
 
@@ -329,12 +324,14 @@ def _item_rows(purchase: Purchase) -> Iterator[tuple[Any, ...]]:
             )
 
 
+_NO_CHALLENGE = (None,) * 12
+
+
 def _challenge_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
     challenge = draft.challenge
-    assert challenge is not None
+    if challenge is None:
+        return _NO_CHALLENGE
     return (
-        draft.purchase.tenant_key,
-        draft.purchase.key,
         draft.details,
         draft.details_digest,
         draft.nonce,
