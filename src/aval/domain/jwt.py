@@ -67,7 +67,10 @@ def check_claims(claims: Mapping[str, Any], *, issuer: str, audience: str, now: 
 def _seconds(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise BadJwt
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond all times
+        raise BadJwt from None
 
 
 def _members(segment: str) -> dict[str, Any]:

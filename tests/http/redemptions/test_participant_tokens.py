@@ -100,6 +100,7 @@ SPOILED: dict[str, Mapping[str, Any]] = {
     "without an end": {"exp": None},
     "an end in words": {"exp": "2999999999"},
     "an end that is true": {"exp": True},
+    "an end beyond all times": {"exp": 10**400},
     "not begun": {"nbf": at(65)},
     "a beginning in words": {"nbf": "now"},
     "no participant": {"custom__participant_id": None},

@@ -215,14 +215,14 @@ def _paid(orders: Iterable[Order], debited: int, card: int) -> tuple[Order, ...]
 
 
 def _idempotency_key(errors: Errors, call: Call, body: PurchaseBody) -> str | None:
-    """The key of the header or its synonym in the body; both must be the same."""
+    """The key of the header or its synonym in the body; both must be the same, in the one spelling that is kept."""
     sent = call.headers.get("idempotency-key")
     if body.request_control_key is None:
         return sent
     key = parse_uuid(body.request_control_key)
-    if key is None or (sent is not None and sent.lower() != str(key)):
+    if key is None or sent not in (None, str(key)):
         errors.add("request_control_key")
-    return str(key) if sent is None else sent
+    return str(key)
 
 
 def _recorded(errors: Errors, call: Call, body: PurchaseBody, key: UUID, keyring: Keyring) -> Mapping[str, Any]:
