@@ -221,12 +221,15 @@ async def test_the_sweep_ends_registrations_nobody_asked_about(
     assert origins == [(True,)]
 
 
+@pytest.mark.parametrize("is_proven", [False, True])
 async def test_an_erased_number_is_nowhere_any_more(
-    own_redemptions: RedemptionStage, db_as: Callable[[str], Awaitable[Database]]
+    own_redemptions: RedemptionStage, db_as: Callable[[str], Awaitable[Database]], is_proven: bool
 ) -> None:
     owner = await Owner.make(own_redemptions)
     former = await owner.activate("+5511987650001")
     waiting = await owner.register("+5511987650002")
+    if is_proven:  # then the former one was sent a token, too
+        assert (await owner.validate(waiting)).status == 202
     before = await own_redemptions.fetch("select number_index from phone_devices order by device_id")
     api = await db_as("aval_app_api")
     async with api.transaction() as connection:

@@ -286,7 +286,9 @@ async def overwrite_number(
     await connection.execute(
         "with contact as (update contacts set destination_sealed = $4, masked_destination = $5"
         "   where integrator_id = $1 and contact_id = $2), challenge as ("
-        " update challenges set masked_destination = $5 where integrator_id = $1 and operation_id = $2)"
+        " update challenges c set masked_destination = $5 from phone_devices d"
+        "  where d.integrator_id = $1 and d.device_id = $2 and c.integrator_id = $1"
+        "    and c.operation_id in (d.device_id, d.replacement_id))"
         " update phone_devices set number_index = $3, masked_number = $5 where integrator_id = $1 and device_id = $2",
         integrator_key,
         device_key,
