@@ -22,7 +22,8 @@ from aval.storage.embedded_binaries import make_directory
 
 S3_PART_BYTES = 5 * 1024 * 1024  # the least it takes
 LOCAL_PART_BYTES = 1024 * 1024
-TIMEOUT = timedelta(seconds=30)
+TIMEOUT = timedelta(seconds=10)
+RETRIES = 2
 
 
 class DocumentStoreUnavailable(Exception):
@@ -43,8 +44,9 @@ class StoreAddress:
 class DocumentStore:
     """Puts, reads and deletes objects by their keys; opened when it is first used."""
 
-    def __init__(self, address: StoreAddress) -> None:
+    def __init__(self, address: StoreAddress, *, retries: int = RETRIES) -> None:
         self._address = address
+        self._retries = retries
         self._opened: LocalStore | S3Store | None = None
 
     async def put(self, tenant_key: UUID, object_key: UUID, content: BinaryIO) -> None:
@@ -99,6 +101,7 @@ class DocumentStore:
         return S3Store.from_url(
             self._address.url,
             client_options={"timeout": TIMEOUT, "allow_http": is_plain},
+            retry_config={"max_retries": self._retries, "retry_timeout": TIMEOUT},
             **{name: text for name, text in options.items() if text},  # type: ignore[arg-type]
         )
 

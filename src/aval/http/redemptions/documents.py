@@ -8,6 +8,7 @@ import msgspec
 from aval.domain.document_view import document_view
 from aval.domain.errors import schema_refusal
 from aval.domain.identity_document import RULES, refuse_files, refuse_new
+from aval.domain.keyring import Purpose
 from aval.domain.onboarding import can_redeem, onboarding_of
 from aval.domain.phone import phone_view
 from aval.http.edge import BACK_OFFICE, Access, Answer, Call, Route, json_answer
@@ -24,7 +25,7 @@ from aval.http.redemptions.participants import NOT_FOUND, PARTICIPANT, campaign_
 from aval.http.redemptions.route import PAGE, Listing, page_of, participant_of, redemption_route, uuid_or
 from aval.http.redemptions.uploads import UPLOAD_BYTES_MAX, Received, Reception
 from aval.operations.fresh import fresh_key
-from aval.operations.store_file import FileKeeper
+from aval.operations.store_file import FileKeeper, busy
 from aval.operations.submit_document import delete_draft, submit_document
 from aval.operations.upload_document import Upload, add_document_file, create_document, own_document, refuse_side
 from aval.storage.identity_documents import list_documents, read_documents
@@ -190,6 +191,8 @@ class Documents:
     ) -> Upload:
         tenant_key, participant_key = owner
         file = received.file_for(RULES[document_type].formats)
+        if not self._app.keyring.current().all_of(Purpose.DOCUMENT):  # a keys file from before there was this key
+            raise busy()
         stored = await self._files.keep(tenant_key, document_key, side, file)
         return Upload(
             tenant_key=tenant_key,
