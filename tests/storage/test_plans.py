@@ -10,7 +10,12 @@ from aval.storage import (
     challenges,
     message_counts,
     messages,
+    onboarding,
     points,
+    purchase_requests,
+    purchases,
+    redeemers,
+    redemption_calls,
     requests,
     settlements,
     transfer_lists,
@@ -39,6 +44,17 @@ HOT = {
     "finish webhooks": callbacks._FINISH,
     "lock points accounts": points._LOCK,
     "post points": points._POST,
+    "identify callers": redeemers._IDENTIFY,
+    "guard redeemers": purchase_requests._GUARD + " for no key update of q, v, w",
+    "lock numbers in use": purchase_requests._LOCK_NUMBERS,
+    "past of purchases": purchase_requests._READ_PAST,
+    "onboarding": onboarding._READ,
+    "store purchases": purchase_requests._INSERT,
+    "lock purchases": purchases._SHOWN + purchases._LOCK,
+    "move purchases": purchases._MOVE,
+    "one purchase": f"{purchases._READ} where p.integrator_id = $1 and p.purchase_id = $2",
+    "messages of numbers": redemption_calls._READ_NUMBERS,
+    "kept answers": redemption_calls._READ,
 }
 FOREIGN_KEY_CHECKS = {
     f"a row of {table}": f"select 1 from only {table} x where integrator_id = $1 and {key} = $2 for key share of x"
@@ -51,7 +67,18 @@ FOREIGN_KEY_CHECKS = {
     )
 }
 POINTS = ("points_accounts", "points_entries", "participants")
-LARGE = ("operations", "challenges", "comparisons", "ledger_entries", "settlement_jobs", "outbox", "accounts", *POINTS)
+PURCHASES = ("purchases", "orders", "order_items", "phone_devices", "identity_documents", "idempotency_keys")
+LARGE = (
+    "operations",
+    "challenges",
+    "comparisons",
+    "ledger_entries",
+    "settlement_jobs",
+    "outbox",
+    "accounts",
+    *POINTS,
+    *PURCHASES,
+)
 
 
 async def generic_plan(connection: Connection, statement: str) -> list[str]:

@@ -29,8 +29,11 @@ p.created_at as purchase_created_at, p.updated_at as purchase_updated_at,
 PEOPLE_COLUMNS = ", v.name as participant_name, q.profile_sealed"
 NO_PEOPLE = ", '' as participant_name, null::bytea as profile_sealed"
 PURCHASE_PEOPLE = """
-  join participants q on q.integrator_id = p.integrator_id and q.participant_id = p.participant_id
-  join approvers v on v.integrator_id = p.integrator_id and v.approver_id = p.participant_id
+ cross join lateral (
+       select profile_sealed from participants
+        where integrator_id = p.integrator_id and participant_id = p.participant_id offset 0) q
+ cross join lateral (
+       select name from approvers where integrator_id = p.integrator_id and approver_id = p.participant_id offset 0) v
 """
 
 _HISTORY = msgspec.json.Decoder(tuple[StatusLine, ...])

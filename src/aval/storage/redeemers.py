@@ -26,7 +26,9 @@ _IDENTIFY = f"""
                       and q.application_id = a.application_id and q.revoked_at is null) as is_key_good,
            (select jsonb_object_agg(p.participant_id, jsonb_build_array(p.catalog_id, p.username))
               from unnest($5::int[], $6::uuid[]) c(call, key)
-              join participants p on p.integrator_id = a.integrator_id and p.participant_id = c.key
+             cross join lateral ( -- by the whole key, however young the table is (docs/adr/0017)
+                   select r.* from participants r
+                    where r.integrator_id = a.integrator_id and r.participant_id = c.key offset 0) p
              where c.call = s.call) as participants
       from unnest($1::int[], $2::bytea[]) s(call, hash)
       join applications a on a.subscription_key_hash = s.hash and a.revoked_at is null

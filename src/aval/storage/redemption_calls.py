@@ -78,11 +78,13 @@ select r.integrator_id, r.device_id, d.undeliverable_at, sent.made
  cross join lateral (
        select coalesce(array_agg(m.created_at order by m.created_at desc), '{}') as made
          from phone_devices e
-         join operations o on o.approver_id = e.participant_id and o.batch_id is null
-              and o.created_at > clock_timestamp() - interval '48 hours'
+        cross join lateral (
+              select operation_id from operations
+               where approver_id = e.participant_id and batch_id is null and (integrator_id = e.integrator_id) is true
+                 and created_at > clock_timestamp() - interval '48 hours' offset 0) o
          join outbox m on m.operation_id = o.operation_id
-        where e.number_index = d.number_index and e.integrator_id = d.integrator_id
-          and o.integrator_id = d.integrator_id and m.integrator_id = d.integrator_id and m.contact_id = e.device_id
+        where e.number_index = d.number_index and (e.integrator_id = d.integrator_id) is true
+          and m.integrator_id = d.integrator_id and m.contact_id = e.device_id
           and m.topic = 'token' and m.created_at > clock_timestamp() - interval '24 hours') sent
 """
 
