@@ -61,8 +61,6 @@ def purchase_view(purchase: Purchase, shown: Shown) -> dict[str, Any]:
     view = dict(shown.told or purchase_event_data(purchase))
     view["customer"] = shown.customer
     view["shipping"] = shown.shipping
-    if purchase.impersonator_user is not None:
-        view["impersonator_user"] = purchase.impersonator_user
     if purchase.is_pending and shown.challenge is not None:
         assert purchase.device_key is not None
         view["approval"] = approval_of(shown.challenge, purchase.device_key, shown.delivery)
@@ -92,6 +90,7 @@ def purchase_event_data(purchase: Purchase) -> dict[str, Any]:
         "policy_version": purchase.policy_version,
         "payments": payments_view(purchase),
         "orders": [order_view(purchase, order) for order in purchase.orders],
+        **({} if purchase.impersonator_user is None else {"impersonator_user": purchase.impersonator_user}),
         "origin_correlation_id": purchase.origin_correlation_id,
         "status_history": purchase.status_history,
         "created_at": created_at,

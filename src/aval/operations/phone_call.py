@@ -18,6 +18,7 @@ from aval.operations.register_phone import refuse_impersonator
 from aval.storage.database import Connection
 from aval.storage.participants import guard_participants
 from aval.storage.phones import ShownPhone, find_phone
+from aval.storage.redemption_calls import KeptKey, read_kept
 
 KINDS = frozenset({Kind.DEVICE_REGISTRATION, Kind.DEVICE_REPLACEMENT})
 
@@ -70,11 +71,20 @@ async def guarded_phone(connection: Connection, call: PhoneCall) -> PhoneDevice:
     """Take the guard of the participant and read the device, which nobody else moves then but to end its window."""
     tenant_key = call.caller.tenant.key
     await guard_participants(connection, [(tenant_key, call.participant_key)])
-    await refuse_impersonator(connection, call.caller, tenant_key, call.participant_key)
+    if not await _is_repeated(connection, call):
+        await refuse_impersonator(connection, call.caller, tenant_key, call.participant_key)
     device = await find_phone(connection, tenant_key, call.device_key)
     if device is None or device.participant_key != call.participant_key:
         raise no_device()
     return device
+
+
+async def _is_repeated(connection: Connection, call: PhoneCall) -> bool:
+    """Whether the call was answered before under its key: what it brought about does not forbid to say so again."""
+    if call.idempotency_key is None:
+        return False
+    _, (remembered,) = await read_kept(connection, [KeptKey(call.caller.tenant.key, call.path, call.idempotency_key)])
+    return remembered is not None
 
 
 def no_device() -> Refusal:

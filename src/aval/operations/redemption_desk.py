@@ -12,12 +12,20 @@ from aval.operations.check_purchase import check_purchase
 from aval.operations.coalesce import Coalescer
 from aval.operations.confirm_redemption import Kept
 from aval.operations.end_purchase import EndCall, Ended, cancel_purchase, confirm_purchase
-from aval.operations.request_purchase import PurchaseRules, Requested, RequestedPurchase, request_purchases
+from aval.operations.expire_purchases import expire_purchase
+from aval.operations.request_purchase import (
+    PurchaseRules,
+    Requested,
+    RequestedPurchase,
+    replayed_purchase,
+    request_purchases,
+)
 from aval.operations.resend_purchase import resend_purchase
 from aval.operations.transfer_desk import DeskSettings, KeyringSource
 from aval.ports import ItemValidator, RiskAdapter
 from aval.storage.database import Database
 from aval.storage.purchase_requests import PurchaseQuestion, is_key_used
+from aval.storage.purchases import find_purchase
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,8 @@ class RedemptionDesk:
             hooks = self._hooks
             checked = await check_purchase(request, validator=hooks.validator, risk=hooks.risk)
             request = replace(request, checked=checked)
-        return await self._requests.submit(request)
+        made = await self._requests.submit(request)
+        return await self._as_now(made) if made.is_over else made
 
     async def approve(self, call: PurchaseCall) -> PurchaseOutcome | Kept:
         """Judge a token; raises Refusal, LockNotWon."""
@@ -83,6 +92,14 @@ class RedemptionDesk:
     async def cancel(self, call: EndCall) -> Ended | Kept:
         """Give back what is reserved; raises Refusal, LockNotWon."""
         return await cancel_purchase(self._db, call=call)
+
+    async def _as_now(self, made: RequestedPurchase) -> RequestedPurchase:
+        """A purchase made under the same key before, ended by now, for a deadline is judged at the call."""
+        await expire_purchase(self._db, key=made.purchase.id)
+        async with self._db.reading() as connection:
+            found = await find_purchase(connection, made.purchase.key, made.purchase.tenant_key)
+        assert found is not None
+        return replayed_purchase(found)
 
     async def _is_to_be_asked(self, request: PurchaseRequest) -> bool:
         """Not about what is refused anyway, nor about what was decided under the same key."""

@@ -46,7 +46,7 @@ from aval.storage.purchase_requests import (
     lock_numbers_in_use,
     read_past,
 )
-from aval.storage.purchases import find_purchase
+from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
 from aval.storage.webhook_events import append_events
 
@@ -68,6 +68,7 @@ class RequestedPurchase(msgspec.Struct, frozen=True):
     challenge: Challenge | None
     delivery: str = QUEUED
     is_replay: bool = False
+    is_over: bool = False  # its time is over, which is to be written before it is told
     data: Mapping[str, Any] | None = None  # what its event told
 
 
@@ -288,4 +289,10 @@ async def _stored(
 async def _twin(connection: Connection, request: PurchaseRequest, key: UUID) -> RequestedPurchase:
     found = await find_purchase(connection, key, request.caller.tenant.key)
     assert found is not None
-    return RequestedPurchase(found.purchase, found.challenge, DELIVERIES[found.delivery], is_replay=True)
+    return replayed_purchase(found)
+
+
+def replayed_purchase(found: ReadPurchase) -> RequestedPurchase:
+    """The purchase an earlier same request made, as it was read now."""
+    delivery = DELIVERIES[found.delivery]
+    return RequestedPurchase(found.purchase, found.challenge, delivery, is_replay=True, is_over=found.is_over)

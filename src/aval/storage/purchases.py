@@ -129,6 +129,12 @@ class ReadPurchase(NamedTuple):
     delivery: str | None
     now: datetime
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its time is over though nobody has said so yet."""
+        is_overdue = self.purchase.is_pending and self.challenge is not None and self.challenge.is_overdue(self.now)
+        return is_overdue or self.purchase.is_expired(self.now)
+
 
 _READ = f"""
 select {PURCHASE_COLUMNS} {PEOPLE_COLUMNS}, clock_timestamp() as now, c.operation_id, {CHALLENGE_COLUMNS},

@@ -25,7 +25,7 @@ from aval.http.redemptions.tokens import (
     TOKEN_REFUSALS,
     ResendBody,
     TokenBody,
-    check_resend,
+    channel_of,
     token_of,
     token_problem,
 )
@@ -209,8 +209,7 @@ class Phones:
 
     async def resend(self, call: Call) -> Answer:
         """PUT /participants/{p}/devices/{id}/resend_token."""
-        check_resend(call)
-        asked = await self._asked(call, "resend_token", b"", _resent)
+        asked = await self._asked(call, "resend_token", channel_of(call), _resent)
         outcome = await resend_phone(self._app.db, call=asked, figures=self._rules.figures)
         return _answer(outcome, asked)
 

@@ -26,7 +26,7 @@ from aval.http.redemptions.tokens import (
     TOKEN_REFUSALS,
     ResendBody,
     TokenBody,
-    check_resend,
+    channel_of,
     token_of,
     token_problem,
 )
@@ -227,8 +227,7 @@ class Purchases:
 
     async def resend(self, call: Call) -> Answer:
         """PUT /purchases/{id}/resend_token."""
-        check_resend(call)
-        asked = self._asked(call, "resend_token", b"")
+        asked = self._asked(call, "resend_token", channel_of(call))
         return self._answered(asked, await self._desk.resend(PurchaseCall(asked, self._kept(asked, 202))), 202)
 
     async def confirm(self, call: Call) -> Answer:
@@ -246,7 +245,7 @@ class Purchases:
     async def read(self, call: Call) -> Answer:
         """GET /purchases/{id}; one whose time is over is ended first."""
         found = await self._found(call)
-        if is_over(found):
+        if found.is_over:
             await expire_purchase(self._app.db, key=found.purchase.id)
             found = await self._found(call)
         return json_answer(200, self._view(found))
@@ -359,12 +358,6 @@ class Purchases:
     def _ended(self, purchase: Purchase) -> Kept:
         view = told_purchase(purchase, self._app.keyring.current())
         return Kept(200, msgspec.json.encode(view), is_replay=False)
-
-
-def is_over(found: ReadPurchase) -> bool:
-    """Whether a purchase's time is over though nobody has said so yet."""
-    is_overdue = found.purchase.is_pending and found.challenge is not None and found.challenge.is_overdue(found.now)
-    return is_overdue or found.purchase.is_expired(found.now)
 
 
 def _stretch(query: Mapping[str, str], timezone: str) -> tuple[datetime | None, datetime | None]:

@@ -50,9 +50,9 @@ def token_of(call: Call) -> tuple[Token | None, bytes]:
     return token, (text or "").encode()
 
 
-def check_resend(call: Call) -> None:
-    """Refuse a body of resend_token that asks for anything but the one channel."""
-    decode(call.body, ResendBody, allow_empty=True)
+def channel_of(call: Call) -> bytes:
+    """Read the channel that resend_token asks for, if it names the one there is: what tells this body from another."""
+    return (decode(call.body, ResendBody, allow_empty=True).contact_type or "").encode()
 
 
 def token_problem(verdict: Verdict, challenge: Challenge, snapshot: Mapping[str, Any]) -> Answer:
