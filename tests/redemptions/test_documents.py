@@ -26,7 +26,7 @@ async def test_a_document_goes_from_its_first_side_to_approval(redemptions: Rede
     assert "internal_note" not in pending
     approved = await sender.decided(document["id"], "approve", internal_note="ok", expires_on="2031-01-31")
     assert (approved["status"], approved["expires_on"], approved["internal_note"]) == ("approved", "2031-01-31", "ok")
-    assert approved["decided_by"].startswith("admin:")
+    assert approved["decided_by"].startswith("operator ")
     assert await sender.events(document["id"]) == ["document.submitted", "document.approved"]
     acts = ["document.created", "document.file_stored", "document.submitted", "document.approved"]
     assert await sender.acts(document["id"]) == acts

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from aval.domain.identity_document import IdentityDocument, Verdict, decided, no_document, refuse_twin, wrong_status
+from aval.operations.create_campaign import name_of
 from aval.operations.move_documents import DocumentMove, move_documents
 from aval.operations.record_act import Author
 from aval.operations.tell_onboarded import tell_onboarded
@@ -29,7 +30,7 @@ async def decide_document(db: Database, *, document_key: UUID, verdict: Verdict,
             raise wrong_status(before)
         refuse_twin(before, await read_documents(connection, before.integrator_key, before.participant_key))
         now = await read_clock(connection)
-        after = decided(before, verdict, campaign.campaign.policy, actor=author.name, at=now)
+        after = decided(before, verdict, campaign.campaign.policy, actor=name_of(author), at=now)
         details = {"decision": verdict.decision.value}
         (document,) = await move_documents(connection, [DocumentMove(before, after, details)], author=author)
         await tell_onboarded(

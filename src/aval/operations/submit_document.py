@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from aval.domain.identity_document import DocumentStatus, IdentityDocument, refuse_submission, submitted, wrong_status
 from aval.operations.move_documents import DocumentMove, act_on, move_documents
 from aval.operations.record_act import Author
@@ -44,4 +46,4 @@ async def delete_draft(
         now = await read_clock(connection)
         await destroy_files(connection, [(tenant_key, document_key)], now)
         await delete_drafts(connection, [(tenant_key, document_key)])
-        await append_audit(connection, [act_on(draft, "document.deleted", author)])
+        await append_audit(connection, [act_on(replace(draft, updated_at=now), "document.deleted", author)])
