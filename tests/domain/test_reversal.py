@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aval.domain.errors import Refusal
-from aval.domain.purchase import Order, OrderItem, OrderStatus, Purchase, PurchaseStatus
+from aval.domain.purchase import Order, OrderItem, OrderStatus, Purchase, PurchaseStatus, StatusLine
 from aval.domain.reversal import (
     MOTIVES,
     ItemLeft,
@@ -228,7 +228,7 @@ def purchase() -> Purchase:
         created_at=NOW,
         updated_at=NOW,
         orders=orders,
-        status_history=({"status": "confirmed", "at": "then"},),
+        status_history=(StatusLine("confirmed", "then"),),
         confirmed_at=NOW,
         event_sequence=3,
     )
@@ -246,7 +246,7 @@ def test_a_reversal_counts_in_items_order_and_purchase() -> None:
     assert (order.refunded_points, order.refunded_shipping_points, order.status) == (4300, 100, PARTIALLY)
     assert other == purchase().orders[1]
     assert (after.refunded_points, after.status, after.updated_at, after.event_sequence) == (4300, PARTIALLY, LATER, 5)
-    assert [line["status"] for line in after.status_history] == ["confirmed", PARTIALLY]
+    assert [line.status for line in after.status_history] == ["confirmed", PARTIALLY]
     assert left_of(order) == OrderLeft(
         4100, 400, 4500, {PHONE: ItemLeft(1, 4000, 4000), CABLE: ItemLeft(1, 100, 100), GIFT: ItemLeft(1, 0, 0)}
     )
