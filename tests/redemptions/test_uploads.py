@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
+from aval.domain.caller import Caller, CallerKind
 from aval.domain.errors import Refusal
 from aval.domain.identity_document import FILE_BYTES_MAX
 from aval.http.edge import Call
-from aval.http.redemptions.uploads import Form, Malformed, Reception
+from aval.http.redemptions.uploads import UPLOADS_MAX, UPLOADS_OF_ONE_MAX, Form, Malformed, Reception
 from tests.document_actors import BOUNDARY, TYPE, Sender, document_form, form, part
 from tests.hostile_files import ANSWERS, Sent, pdf, picture, unreadable_pictures
 from tests.redemption_stage import RedemptionStage
@@ -175,8 +176,10 @@ async def test_who_may_not_upload_is_told_before_the_body_is_read(redemptions: R
     assert sent[0]["status"] == 401
 
 
-def call_of(chunks: AsyncIterator[bytes]) -> Call:
-    return Call("POST", "/x", {}, {}, {"content-type": TYPE}, b"", "tests", chunks=chunks)
+def call_of(chunks: AsyncIterator[bytes], participant: UUID | None = None) -> Call:
+    caller = Caller(CallerKind.PARTICIPANT, "tests", frozenset(), participant_key=participant or uuid4())
+    headers = {"content-type": TYPE}
+    return Call("POST", "/x", {}, {}, headers, b"", "tests", chunks=chunks, caller_of_redemption=caller)
 
 
 async def pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
@@ -213,6 +216,28 @@ async def test_no_more_uploads_at_once_than_the_process_takes_on():
     may_end.set()
     await first
     await upload(pieces(form(part("file", b"x")), 9))
+
+
+async def test_a_participant_whose_uploads_drip_takes_no_place_from_others():
+    reception, may_end, dripping = Reception(None), asyncio.Event(), uuid4()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await may_end.wait()
+        yield form(part("file", b"x"))
+
+    async def upload(chunks: AsyncIterator[bytes], participant: UUID | None = None) -> None:
+        async with reception.received(call_of(chunks, participant), frozenset()):
+            pass
+
+    sent = [asyncio.create_task(upload(slow(), dripping)) for _ in range(UPLOADS_MAX)]
+    await asyncio.sleep(0)
+    await upload(pieces(form(part("file", b"x")), 9))
+    may_end.set()
+    told = await asyncio.gather(*sent, return_exceptions=True)
+    refused = [each for each in told if each is not None]
+    assert len(refused) == UPLOADS_MAX - UPLOADS_OF_ONE_MAX
+    assert {each.name for each in refused if isinstance(each, Refusal)} == {"qit.too_many_requests"}
+    await upload(pieces(form(part("file", b"x")), 9), dripping)
 
 
 def test_a_form_holds_no_more_than_the_piece_it_was_fed():

@@ -15,11 +15,13 @@ from typing import BinaryIO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from aval.domain.caller import Caller
 from aval.domain.errors import Refusal, schema_refusal
 from aval.domain.file_type import HEAD_BYTES, media_type_of
 from aval.domain.identity_document import FILE_BYTES_MAX
 from aval.http.edge import Call
 from aval.http.limits import closing
+from aval.http.rates import CallsInProgress
 from aval.operations.store_file import ReceivedFile, busy
 from aval.storage.document_store import spooled
 
@@ -28,6 +30,7 @@ UPLOAD_BYTES_MAX = FILE_BYTES_MAX + ENVELOPE_BYTES_MAX
 FIELD_BYTES_MAX = 64
 PART_HEADERS_MAX, PART_HEADER_BYTES_MAX = 8, 16_384
 UPLOADS_MAX = 64  # in one process at once; each is a file on disk, not memory
+UPLOADS_OF_ONE_MAX = 4  # of one participant: who lets bodies drip takes no place from the others
 FILE = "file"
 
 _CONTENT_TYPE = re.compile(r"multipart/form-data[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
@@ -163,12 +166,13 @@ class Reception:
     def __init__(self, spool: Path | None, *, uploads_max: int = UPLOADS_MAX) -> None:
         self._spool = spool
         self._places = uploads_max
+        self._of_one = CallsInProgress(UPLOADS_OF_ONE_MAX)
 
     @asynccontextmanager
     async def received(self, call: Call, names: frozenset[str]) -> AsyncIterator[Received]:
         """Read the form of a call with the file and exactly these fields; raises Refusal."""
         form = Form(names | {FILE}, _boundary_of(call))
-        with self._place(), spooled(self._spool) as content:
+        with self._place(call.redeemer), spooled(self._spool) as content:
             try:
                 size, digest = await _poured(call, form, content)
             except Malformed:
@@ -180,14 +184,17 @@ class Reception:
             yield Received(form.fields, content, size, digest, content.read(HEAD_BYTES))
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _place(self, sender: Caller) -> Iterator[None]:
+        assert sender.participant_key is not None
         if not self._places:
             raise busy()
+        leave = self._of_one.enter(sender.participant_key)
         self._places -= 1
         try:
             yield
         finally:
             self._places += 1
+            leave()
 
 
 async def _poured(call: Call, form: Form, content: BinaryIO) -> tuple[int, bytes]:
