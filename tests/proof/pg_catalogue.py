@@ -12,7 +12,7 @@ from tests.world import World
 pytestmark = pytest.mark.proof
 
 # Tables of the deployment, which belong to no tenant.
-SHARED = {"admin_keys", "channel_states", "schema_manifest", "schema_migrations", "sweeps"}
+SHARED = {"admin_keys", "audit_links", "channel_states", "schema_manifest", "schema_migrations", "sweeps"}
 # From what a caller presents, or the back office names, to the tenant it belongs to: D10 leaves these out.
 LOOK_UPS = {
     ("campaigns", ("campaign_id",)),
@@ -34,7 +34,17 @@ ONCE = {
     ("settlement_jobs", frozenset({"integrator_id", "operation_id", "item_no"})),
     ("comparisons", frozenset({"integrator_id", "operation_id", "comparison_no"})),
 }
-HISTORY = ("operations", "comparisons", "ledger_entries", "audit", "events", "points_entries", "reversals", "evidence")
+HISTORY = (
+    "operations",
+    "comparisons",
+    "ledger_entries",
+    "audit",
+    "events",
+    "points_entries",
+    "reversals",
+    "evidence",
+    "audit_links",
+)
 
 
 class Key(NamedTuple):
