@@ -10,9 +10,11 @@ import pytest
 from aval.domain.caller import Caller, CallerKind
 from aval.domain.errors import Refusal
 from aval.domain.identity_document import FILE_BYTES_MAX
+from aval.domain.keyring import Keyring, Purpose
 from aval.http.edge import Call
 from aval.http.redemptions.uploads import UPLOADS_MAX, UPLOADS_OF_ONE_MAX, Form, Malformed, Reception
 from tests.document_actors import BOUNDARY, TYPE, Sender, document_form, form, part
+from tests.factories import KeyringHolder, make_keyring
 from tests.hostile_files import ANSWERS, Sent, pdf, picture, unreadable_pictures
 from tests.redemption_stage import RedemptionStage
 
@@ -174,6 +176,46 @@ async def test_who_may_not_upload_is_told_before_the_body_is_read(redemptions: R
     }  # fmt: skip
     await sender.stage.app(scope, chunks, send)
     assert sent[0]["status"] == 401
+
+
+async def test_a_file_too_large_is_told_before_six_megabytes_are_read(sender: Sender):
+    start = document_form("passport", "single", b"\xff\xd8\xff")[: -len(BOUNDARY) - 8]
+    read = 0
+
+    async def chunks() -> dict[str, Any]:
+        nonlocal read
+        piece = start if not read else bytes(262_144)
+        read += len(piece)
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    sent: list[tuple[int, dict[str, Any]]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append((read, message))
+
+    path = "/participants/me/documents"
+    headers = sender.headers | {"content-type": TYPE, "transfer-encoding": "chunked"}
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "path": path, "raw_path": path.encode(),
+        "query_string": b"", "client": None,
+        "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
+    }  # fmt: skip
+    await sender.stage.app(scope, chunks, send)
+    assert sent[0][1]["status"] == 413
+    assert sent[0][0] < 6_000_000
+    assert (b"connection", b"close") in sent[0][1]["headers"]
+
+
+async def test_without_a_key_for_documents_nothing_is_taken(redemptions: RedemptionStage):
+    sender = await Sender.make(redemptions)
+    keyring = make_keyring()
+    others = [key for purpose in Purpose if purpose is not Purpose.DOCUMENT for key in keyring.all_of(purpose)]
+    redemptions.parts.keyring = KeyringHolder(Keyring(others))
+    told = await sender.post()
+    redemptions.parts.keyring = KeyringHolder()
+    redemptions.faults.clear()
+    assert (told.status, told.code, told.headers["retry-after"]) == (503, "120", "5")
+    assert await stored(sender) == 0
 
 
 def call_of(chunks: AsyncIterator[bytes], participant: UUID | None = None) -> Call:
