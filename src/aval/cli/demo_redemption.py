@@ -1,5 +1,6 @@
 """The demo's redemption: points of a loyalty programme, from a phone and documents to a purchase and back."""
 
+import asyncio
 from typing import Any
 
 from aval.cli.demo_calls import Receiver, check
@@ -67,8 +68,8 @@ async def _phone(stage: Stage, club: Club) -> None:
 async def _documents(stage: Stage, club: Club) -> None:
     missing = await club.helena.get("/participants/me/onboarding")
     check("documents are missing", (missing["status"], missing["can_redeem"]), ("documents_pending", False))
-    for kind, sides in (("rg", ("front", "back")), ("selfie", ("single",))):
-        document = await _submit(club, kind, sides)
+    submitting = (_submit(club, kind, sides) for kind, sides in (("rg", ("front", "back")), ("selfie", ("single",))))
+    for document in await asyncio.gather(*submitting):
         await stage.operator.post(f"/documents/{document}/decision", {"decision": "approve"}, expect=200)
     stage.screen.call(stage.operator.made, "identity and selfie [bold]approved[/] by a reviewer")
     onboarding = await club.helena.get("/participants/me/onboarding")

@@ -36,7 +36,7 @@ CLOSING = (
     ("make run", "an Aval of your own, which keeps its data"),
     ("README.md", "the same TED by hand, with curl"),
     ("docs/guides/integrate.md", "fifteen minutes from nothing to webhooks"),
-    ("docs/guides/redemptions.md", "the same for points: campaign, phone, purchase, reversal"),
+    ("docs/guides/redemptions.md", "the same for points of a loyalty programme"),
     ("docs/architecture.md", "how it works, on one page"),
 )
 
