@@ -203,6 +203,14 @@ async def test_the_campaign_says_under_which_names_claims_stand(redemptions: Red
     assert told(await caller.read(caller.token(**said | {"azp": "outra"}))) == UNAUTHENTICATED
 
 
+async def test_a_participant_is_found_among_many_ids_of_a_token(redemptions: RedemptionStage) -> None:
+    claims = ClaimNames(participant_id="person", campaign_id="tenant", client_id="azp")
+    caller = await made(redemptions, oidc=OidcSettings(**redemptions.issuer.oidc, claims=claims))
+    said: dict[str, Any] = {"custom__participant_id": None} | {f"id_{n}": str(uuid4()) for n in range(40)}
+    said |= {"person": str(caller.person.key), "tenant": caller.campaign.campaign_id, "azp": caller.campaign.client_id}
+    assert (await caller.read(caller.token(**said))).status == 200
+
+
 async def test_the_same_token_is_nobody_for_a_campaign_of_another_issuer(
     redemptions: RedemptionStage, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from aval.domain.ids import parse_uuid
 from aval.domain.jwt import BadJwt, UnverifiedJwt, check_claims
 from aval.storage.redeemers import Identified
 
-NAMED_MAX = 8  # participants a token may name for the look-up; which claim counts is known only after it
+NAMED_MAX = 64  # ids of a token that are looked up; which claim counts is known only after it
 
 
 def participants_named(jwt: UnverifiedJwt) -> Sequence[UUID]:
