@@ -42,7 +42,7 @@ def _write(picture: Image.Image, target: BinaryIO, media_type: str) -> None:
         whole.save(target, "JPEG", quality=JPEG_QUALITY, **options)
         return
     whole = turned if turned.mode in _AS_PNG else turned.convert("RGB")
-    level = 6 if turned.width * turned.height <= PLAIN_PIXELS_MAX else 1
+    level = 3 if turned.width * turned.height <= PLAIN_PIXELS_MAX else 1
     whole.save(target, "PNG", compress_level=level, **options)
 
 
