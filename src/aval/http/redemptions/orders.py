@@ -34,8 +34,8 @@ class ItemBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What is given back of one item; a line with nothing is ignored."""
 
     order_item_id: str
-    refund_quantity: Points = 0
-    refund_value: Points = 0
+    refund_quantity: Points | None = None
+    refund_value: Points | None = None
 
 
 class ReversalBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -44,9 +44,9 @@ class ReversalBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     execute_total_refund: bool
     refund_type: Literal[1, 2]
     refund_motive_id: Annotated[int, Meta(ge=1, le=len(MOTIVES))]
-    current_refund_value: Points = 0
-    refund_shipping_value: Points = 0
-    order_items: list[ItemBody] = []
+    current_refund_value: Points | None = None
+    refund_shipping_value: Points | None = None
+    order_items: list[ItemBody] | None = None
     refund_motive_description: str | None = None
 
 
@@ -179,11 +179,11 @@ def _request_of(body: ReversalBody) -> ReversalRequest:
     return ReversalRequest(
         is_total=body.execute_total_refund,
         refund_type=body.refund_type,
-        value=body.current_refund_value,
-        shipping=body.refund_shipping_value,
+        value=body.current_refund_value or 0,
+        shipping=body.refund_shipping_value or 0,
         items=[
-            ItemRequest(parse_uuid(item.order_item_id), item.refund_quantity, item.refund_value)
-            for item in body.order_items
+            ItemRequest(parse_uuid(item.order_item_id), item.refund_quantity or 0, item.refund_value or 0)
+            for item in body.order_items or ()
         ],
     )
 

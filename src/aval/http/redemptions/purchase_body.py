@@ -1,7 +1,7 @@
 """Bodies of purchases, and what a type alone cannot judge of them (redemptions.md §4.1)."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from secrets import token_bytes
 from typing import Annotated, Any
 from uuid import UUID
@@ -30,6 +30,7 @@ CODE_CHARACTERS_MAX = 100
 URL_CHARACTERS_MAX = 2_048
 AGENT_CHARACTERS_MAX = 256
 NONCE_BYTES = 16
+NO_CODE = "0"
 _PRIVATE = ("customer", "shipping", "parameters")
 NO_FINGERPRINT = bytes(32)  # of a call without a key, which nothing is compared with
 
@@ -50,7 +51,7 @@ class VendorBody(msgspec.Struct, forbid_unknown_fields=True):
 class CategoryBody(msgspec.Struct, forbid_unknown_fields=True):
     """What kind of product it is; recorded only."""
 
-    id: str = "0"
+    id: str | None = None
     name: str | None = None
 
 
@@ -61,9 +62,9 @@ class ItemBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     quantity: Annotated[int, Meta(ge=1, le=999)]
     price: PriceBody
     vendor: VendorBody
-    product_id: str = "0"
-    sku_id: str = "0"
-    vendor_sku_id: str = "0"
+    product_id: str | None = None
+    sku_id: str | None = None
+    vendor_sku_id: str | None = None
     category: CategoryBody | None = None
     image_url: str | None = None
 
@@ -182,22 +183,24 @@ def _item(errors: Errors, item: ItemBody) -> OrderItem:
     item.name = errors.text(item.name, "name", characters_max=NAME_CHARACTERS_MAX)
     facts: dict[str, Any] = {}
     for name in ("product_id", "sku_id", "vendor_sku_id"):
-        text = getattr(item, name)
-        facts[name] = text if text == "0" else errors.text(text, name, characters_max=CODE_CHARACTERS_MAX)
+        facts[name] = _code(errors, getattr(item, name), name)
         setattr(item, name, facts[name])
-    category = item.category
-    if category is not None:
-        facts["category"] = {"id": errors.text(category.id, "category.id", characters_max=CODE_CHARACTERS_MAX)}
-        if category.name is not None:
-            name = errors.text(category.name, "category.name", characters_max=NAME_CHARACTERS_MAX)
-            facts["category"]["name"] = name
-    else:
-        facts["category"] = {"id": "0"}
+    category = item.category or CategoryBody()
+    facts["category"] = {"id": _code(errors, category.id, "category.id")}
+    if category.name is not None:
+        facts["category"]["name"] = errors.text(category.name, "category.name", characters_max=NAME_CHARACTERS_MAX)
     if item.image_url is not None:
         facts["image_url"] = errors.text(item.image_url, "image_url", characters_max=URL_CHARACTERS_MAX)
     if item.price.from_ is not None:
         facts["price_from"] = item.price.from_
     return OrderItem(fresh_key(), item.name, item.quantity, item.price.for_, facts)
+
+
+def _code(errors: Errors, text: str | None, field: str) -> str:
+    """What a catalogue calls a product; null is absent."""
+    if text is None or text == NO_CODE:
+        return NO_CODE
+    return errors.text(text, field, characters_max=CODE_CHARACTERS_MAX)
 
 
 def _payments(body: PurchaseBody, total: int) -> list[tuple[str, int]]:
@@ -234,7 +237,7 @@ def _recorded(errors: Errors, call: Call, body: PurchaseBody, key: UUID, keyring
             value = errors.text(value, name, characters_max=CODE_CHARACTERS_MAX)
         if value is not None:
             recorded[name] = value
-    private = {name: getattr(body, name) for name in _PRIVATE if getattr(body, name) is not None}
+    private = _private(errors, body)
     told = msgspec.json.encode(private)
     if len(told) + _described_bytes(body.items or ()) > RECORDED_BYTES_MAX:
         errors.add(next(iter(private), "items"), "too_large")
@@ -245,6 +248,28 @@ def _recorded(errors: Errors, call: Call, body: PurchaseBody, key: UUID, keyring
         recorded["client_address"] = call.client_address
     agent = clean(call.headers.get("user-agent", "")[:AGENT_CHARACTERS_MAX])
     return recorded | {"user_agent": agent} if agent else recorded
+
+
+def _private(errors: Errors, body: PurchaseBody) -> dict[str, Any]:
+    """The members that are free in form but for invisible characters, as far as they are given."""
+    given = {name: value for name in _PRIVATE if (value := getattr(body, name)) is not None}
+    for name, value in given.items():
+        if any(clean(text) is None for text in _texts(value)):
+            errors.add(name)
+    return given
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in what is free in form, names of members too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            yield name
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
 
 
 def _described_bytes(items: Sequence[ItemBody]) -> int:
