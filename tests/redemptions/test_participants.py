@@ -168,6 +168,11 @@ async def test_answers_kept_for_repetitions_go_with_the_person(buyer: Buyer) -> 
     assert b"Helena" not in again.body
 
 
+async def test_no_log_in_keeps_somebody_else_from_being_erased(buyer: Buyer) -> None:
+    await buyer.stage.participant(buyer.campaign, username=str(buyer.person.key))
+    assert (await operate(buyer, "POST", "/erase")).status == 200
+
+
 async def test_of_erasure_and_a_purchase_at_the_same_moment_one_wins(redemptions: RedemptionStage) -> None:
     for _ in range(6):
         buyer = await Buyer.make(redemptions)

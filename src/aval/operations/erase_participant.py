@@ -7,6 +7,7 @@ from aval.domain.keyring import Keyring
 from aval.operations.create_participant import no_document
 from aval.operations.destroy_documents import destroy_documents
 from aval.operations.erase_phones import erase_phones
+from aval.operations.fresh import fresh_key
 from aval.operations.record_act import Author, record_act
 from aval.storage.clock import read_clock
 from aval.storage.database import Database
@@ -41,7 +42,8 @@ async def erase_participant(
         files = await destroy_documents(connection, **owner, actor=author.name, correlation_id=author.correlation_id)
         await erase_kept_answers(connection, integrator_key, participant_key)
         now = await read_clock(connection)
-        await erase_participant_row(connection, stored.participant, no_document(), at=now)
+        nobody = str(fresh_key())  # a log-in that nobody can have taken before, as they could the participant's id
+        await erase_participant_row(connection, stored.participant, no_document(), username=nobody, at=now)
         await record_act(
             connection,
             author,

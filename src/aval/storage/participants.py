@@ -113,13 +113,13 @@ async def update_participant(
 
 
 async def erase_participant_row(
-    connection: Connection, participant: Participant, document: KeptDocument, *, at: datetime
+    connection: Connection, participant: Participant, document: KeptDocument, *, username: str, at: datetime
 ) -> None:
-    """Overwrite all that tells who a participant was; the caller holds the guard, `document` fits nobody."""
+    """Overwrite all that tells who a participant was; the caller holds the guard, document and log-in fit nobody."""
     await connection.execute(
         "with approver as (update approvers set name = $3, document_index = $4, document_sealed = $5,"
         "   document_masked = $6, active = false, updated_at = $7 where integrator_id = $1 and approver_id = $2)"
-        " update participants set username = $3, external_id = null, status = 'INACTIVE', profile_sealed = null,"
+        " update participants set username = $8, external_id = null, status = 'INACTIVE', profile_sealed = null,"
         "  is_onboarded = false, erased_at = $7, updated_at = $7 where integrator_id = $1 and participant_id = $2",
         participant.integrator_key,
         participant.key,
@@ -128,6 +128,7 @@ async def erase_participant_row(
         document.sealed,
         document.masked,
         at,
+        username,
     )
 
 
