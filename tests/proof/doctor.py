@@ -247,7 +247,8 @@ def _twice(keys: list[dict[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "word"), [(_without_tokens, "for each purpose"), (_short, "32 bytes"), (_default, "random"), (_twice, "twice")]
+    ("spoil", "word"),
+    [(_without_tokens, "for each purpose"), (_short, "32 bytes"), (_default, "random"), (_twice, "twice")],
 )
 def test_unsafe_keys_are_refused(
     spoil: Callable[[list[dict[str, str]]], object],
