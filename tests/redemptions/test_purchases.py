@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from aval.domain.purchase import details_digest
 from tests.buyers import Buyer, a_purchase, an_item
 from tests.factories import Reply
-from tests.redemption_stage import RedemptionStage
+from tests.redemption_stage import RedemptionStage, reason_of
 
 HOUR = timedelta(hours=1)
 
@@ -417,3 +418,37 @@ async def test_events_carry_the_id_of_the_origin_and_of_what_moved_the_purchase(
         made["id"],
     )
     assert rows == [("app-1", "app-1", "app-1", False, False), ("app-2", "app-2", "app-1", False, False)]
+
+
+async def test_a_resend_to_a_phone_that_takes_no_messages_is_refused(buyer: Buyer) -> None:
+    made = await buyer.bought()
+    await buyer.shift(made, timedelta(seconds=30))
+    await buyer.stage.execute(
+        "update phone_devices set undeliverable_at = clock_timestamp() where participant_id = $1", buyer.person.key
+    )
+    refused = await buyer.resend(made)
+    assert (refused.status, refused.code, reason_of(refused)) == (422, "11", "phone_incorrect")
+    assert (await buyer.read(made))["approval"]["generation"] == 1
+
+
+async def test_without_the_key_of_a_token_nothing_is_compared(buyer: Buyer) -> None:
+    made = await buyer.bought()
+    token = await buyer.token(made)
+    await buyer.stage.execute("update challenges set kid = 'gone' where operation_id = $1::uuid", made["id"])
+    refused = await buyer.validate(made, token)
+    assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "120", "5")
+    assert (await buyer.read(made))["approval"]["attempts_remaining"] == 5
+    buyer.stage.faults[:] = [fault for fault in buyer.stage.faults if not fault.endswith("server error")]
+
+
+async def test_what_a_message_tells_is_what_the_token_is_bound_to(buyer: Buyer) -> None:
+    made = await buyer.bought(a_purchase(items=[an_item(100), an_item(50, "viagens")]))
+    ((facts, digest),) = await buyer.stage.fetch(
+        "select facts, details_digest from operations where operation_id = $1::uuid", made["id"]
+    )
+    assert (facts["points"], facts["vendors"], facts["device_id"]) == (
+        150,
+        ["Loja Sol", "Viagens"],
+        buyer.device["id"],
+    )
+    assert details_digest(facts) == digest

@@ -57,14 +57,14 @@ class RedemptionDesk:
             self._run_requests,
             key_of=lambda request: request.participant,
             batch_max=settings.rows_max,
-            lanes=settings.lanes,
+            lanes=max(settings.lanes // 2, 1),
             is_gathering=True,
         )
         self._tokens: Coalescer[PurchaseCall, PurchaseOutcome | Kept] = Coalescer(
             self._run_tokens,
             key_of=lambda call: call.call.operation,
             batch_max=settings.rows_max,
-            lanes=settings.lanes,
+            lanes=max(settings.lanes // 2, 1),
             is_gathering=True,
         )
 

@@ -26,7 +26,7 @@ from aval.storage.credentials import find_admin_by_hashes
 from aval.storage.redeemers import Identified, Presented, identify
 
 LOOK_UPS_MAX = 64  # calls that share a statement
-LOOK_UP_LANES = 2
+LOOK_UP_LANES = 1
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _ADMIN_KEY = re.compile(r"aval_admin_[A-Za-z0-9_-]{43}")
