@@ -183,6 +183,7 @@ async def test_a_version_that_is_not_the_current_one_is_refused_with_the_current
         ({"message_template": "[token] [points] [vendors] [generation]"}, "message_template"),
         ({"message_template": "[points] [vendors] [token]"}, "message_template"),
         ({"message_template": "[points] [vendors] [generation] ✓ [token]"}, "message_template"),
+        ({"message_template": "[points]\n[vendors] [generation] [token]"}, "message_template"),
         ({"message_template": "x" * 100 + "[points] [vendors] [generation] [token]"}, "message_template"),
         ({"override_token": "000000"}, "override_token"),
         ({"version": 2}, "version"),
@@ -197,6 +198,13 @@ async def test_a_policy_outside_its_limits_is_refused_and_adds_no_version(
     assert (reply.status, reply.code) == (400, "QIT000001")
     assert [error["field"] for error in reply.json["extra_fields"]["errors"]] == [field]
     assert (await club.ask("GET", path)).json["version"] == 1
+
+
+async def test_outer_spaces_are_no_part_of_a_template(club: Club) -> None:
+    words = "[campaign]: [points] pontos, [vendors] [generation]: [token]"
+    body = {"expected_version": 1, "message_template": f" {words} "}
+    reply = await club.ask("PUT", f"/campaigns/{club.id}/two_factor", body)
+    assert (reply.status, reply.json["message_template"]) == (200, words)
 
 
 @pytest.mark.parametrize(("version", "code"), [("2", "RDM000910"), ("999999999", "RDM000910"), ("x", "QIT000001")])

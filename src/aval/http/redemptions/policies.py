@@ -10,7 +10,7 @@ from aval.domain.campaign import PolicyVersion, TwoFactorPolicy
 from aval.domain.errors import schema_refusal
 from aval.domain.redemption_message import template_problem
 from aval.http.edge import BACK_OFFICE, Access, Answer, Call, QueryParameter, Route, json_answer
-from aval.http.fields import author_of
+from aval.http.fields import author_of, text_of
 from aval.http.parts import Parts
 from aval.http.redemptions.campaigns import CAMPAIGN, NOT_FOUND, known_id, readable_campaign
 from aval.http.redemptions.route import redemption_route, unknown
@@ -20,6 +20,7 @@ from aval.storage.policies import find_policy
 
 POLICY = CAMPAIGN + "/two_factor"
 VERSION_DIGITS_MAX = 9
+TEMPLATE_CHARACTERS_MAX = 160  # of the message, as the type says
 Version = Annotated[int, Meta(ge=1, le=10**VERSION_DIGITS_MAX)]
 
 
@@ -102,10 +103,11 @@ def _checked(policy: TwoFactorPolicy) -> TwoFactorPolicy:
         chosen = getattr(policy, name)
         if len(set(chosen)) < len(chosen):
             raise schema_refusal((name, "duplicate"))
-    problem = template_problem(policy.message_template)
+    template = text_of(policy.message_template, "message_template", characters_max=TEMPLATE_CHARACTERS_MAX)
+    problem = template_problem(template)
     if problem is not None:
         raise schema_refusal(("message_template", problem.reason))
-    return policy
+    return msgspec.structs.replace(policy, message_template=template)
 
 
 def _version_of(call: Call) -> int | None:
