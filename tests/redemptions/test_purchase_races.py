@@ -12,13 +12,18 @@ from uuid import UUID
 import pytest
 
 import aval.storage.database as database_module
+from aval.domain.errors import Refusal
+from aval.domain.purchase_request import PurchaseRequest
 from aval.http.app import build_app
 from aval.http.redemptions import features
+from aval.operations.coalesce import Postponed
 from aval.operations.expire_purchases import expire_authorizations
 from aval.operations.expire_window import expire_windows
+from aval.operations.redemption_desk import RedemptionDesk
+from aval.operations.request_purchase import PurchaseRules, Requested, RequestedPurchase, request_purchases
 from aval.storage.database import Database, DatabaseUnavailable, OutcomeUnknown
 from tests.buyers import ENABLED, Buyer, a_purchase, id_of
-from tests.factories import Reply, make_parts
+from tests.factories import Reply, make_keyring, make_parts
 from tests.redemption_stage import RedemptionStage
 
 ROUNDS = 4
@@ -304,3 +309,40 @@ async def test_one_bad_row_does_not_fail_its_neighbours(own_redemptions: Redempt
         buyers[0].validate(made[1], tokens[1]),
     )
     assert [answer.status for answer in answers] == [201, 201, 201, 404]
+
+
+TWIN = """
+insert into purchases
+select (jsonb_populate_record(p, jsonb_build_object('purchase_id', gen_random_uuid(),
+        'authorization_code', 'AAAAAAAAAAAA', 'idempotency_key', $2::text))).*
+  from purchases p where p.purchase_id = $1
+"""
+
+
+async def test_batches_with_the_same_keys_in_another_order_do_not_block_each_other(
+    own_redemptions: RedemptionStage, db_as: OpenAs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, asked = own_redemptions, list[PurchaseRequest]()
+    buyer = await Buyer.make(stage, has_phone=False, policy={})
+    made = await buyer.bought(a_purchase(1))
+
+    async def gather(_: RedemptionDesk, request: PurchaseRequest) -> RequestedPurchase:
+        asked.append(request)
+        raise Refusal("rdm.insufficient_points")
+
+    monkeypatch.setattr(RedemptionDesk, "request", gather)
+    first, held_up, last = "k-1", "k-2", "k-3"
+    for key in (first, held_up, last, last, held_up, first):
+        other = await Buyer.make(stage, campaign=buyer.campaign, application=buyer.application, has_phone=False)
+        await other.buy(a_purchase(1), idempotency_key=key)
+    api, keyring, rules = await db_as("aval_app_api"), make_keyring(), PurchaseRules()
+
+    async def batch(requests: list[PurchaseRequest]) -> list[Requested]:
+        return await request_purchases(api, requests=requests, keyring=keyring, rules=rules, may_wait=False)
+
+    async with stage.db.transaction() as connection:
+        await connection.execute(TWIN, made["id"], held_up)
+        both = asyncio.gather(batch(asked[:3]), batch(asked[3:]))
+        await asyncio.sleep(0.3)  # both wait for the one key
+    results = [result for results in await both for result in results]
+    assert sorted(map(type, results), key=str) == sorted([RequestedPurchase] * 2 + [Postponed] * 4, key=str)

@@ -245,6 +245,7 @@ async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraf
     Answers the keys that were stored. A missing one met a purchase with its Idempotency-Key that was stored meanwhile;
     nothing of it exists. Ledger and events follow in the same transaction.
     """
+    drafts = sorted(drafts, key=_order_of_keys)  # another batch with some of the same keys waits in the same order
     purchases = [draft.purchase for draft in drafts]
     rows = await connection.fetch(
         _INSERT,
@@ -253,6 +254,11 @@ async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraf
         *columns(row for purchase in purchases for row in _item_rows(purchase)),
     )
     return frozenset(row["purchase_id"] for row in rows)
+
+
+def _order_of_keys(draft: PurchaseDraft) -> tuple[UUID, str, str]:
+    purchase = draft.purchase
+    return purchase.tenant_key, purchase.request_path, purchase.idempotency_key or ""
 
 
 def _purchase_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
