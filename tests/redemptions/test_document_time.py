@@ -1,7 +1,7 @@
 """What time and other calls do to documents: races, expiry, retention, erasure, objects left over (§3.2)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from aval.domain.file_cipher import FileTampered, decrypted, place_of_file, place_of_key
 from aval.domain.keyring import Key, KeyMissing, Keyring, Purpose
+from aval.operations import sweep_documents
 from aval.operations.ask_documents_again import ask_documents_again
 from aval.operations.destroy_documents import destroy_documents
 from aval.operations.sweep_documents import (
@@ -20,9 +21,10 @@ from aval.operations.sweep_documents import (
     purge_documents,
     renew_seals,
 )
-from aval.storage.database import Database
+from aval.storage.database import Connection, Database
 from aval.storage.document_objects import UNCLAIMED_FOR
 from aval.storage.document_store import DocumentStore
+from aval.storage.document_sweeps import Due, guard_owners
 from aval.storage.participants import guard_participants
 from tests.document_actors import Sender
 from tests.factories import KeyringHolder, make_keyring
@@ -179,6 +181,21 @@ async def test_a_document_expires_the_day_after_in_its_campaign_s_zone(
     assert (await sender.status(document) == ("expired", 1)) is is_over
     assert (await sender.events(document))[-1] == "document.expired"
     assert (await sender.decide(document, "reopen", "reconsidered")).code == "RDM000912"
+
+
+async def test_a_document_approved_anew_while_a_sweep_stood_still_stays(
+    sender: Sender, worker: Database, monkeypatch: pytest.MonkeyPatch
+):
+    document = await sender.submitted()
+    await sender.decided(document, "approve", expires_on="2020-01-01")
+
+    async def after_a_while(connection: Connection, documents: Iterable[Due]) -> None:
+        await sender.stage.execute("update identity_documents set expires_on = '2999-12-31'")
+        await guard_owners(connection, documents)
+
+    monkeypatch.setattr(sweep_documents, "guard_owners", after_a_while)
+    await expire_documents(worker, most=MOST)
+    assert (await sender.status(document))[0] == "approved"
 
 
 async def test_files_go_when_their_time_is_over_and_the_decision_stays(sender: Sender, worker: Database):

@@ -37,7 +37,7 @@ async def expire_documents(db: Database, *, most: int) -> int:
     """Let approved documents expire whose last day is over in their campaign's time zone; answers how many were met."""
     async with db.connection() as connection:
         found = await read_expiring(connection, most=most)
-    over = [due for due, last_day, zone, now in found if now.astimezone(ZoneInfo(zone)).date() > last_day]
+    over = {due: last_day for due, last_day, zone, now in found if now.astimezone(ZoneInfo(zone)).date() > last_day}
     if not over:
         return 0
     author = _author()
@@ -45,7 +45,12 @@ async def expire_documents(db: Database, *, most: int) -> int:
         await guard_owners(connection, over)
         now = await read_clock(connection)
         documents = await lock_documents(connection, [due.document for due in over])
-        moves = [DocumentMove(each, expired(each, now)) for each in documents if each.status is DocumentStatus.APPROVED]
+        last_days = {due.document: last_day for due, last_day in over.items()}
+        moves = [
+            DocumentMove(each, expired(each, now))
+            for each in documents  # one that was approved anew meanwhile has another day
+            if each.status is DocumentStatus.APPROVED and each.expires_on == last_days[each.integrator_key, each.key]
+        ]
         await move_documents(connection, moves, author=author)
         for tenant_key, participant_key in {(each.integrator_key, each.participant_key) for each in documents}:
             await tell_onboarded(
