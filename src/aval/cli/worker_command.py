@@ -18,7 +18,7 @@ def register(commands: CommandTree, open_deployment: OpenDeployment) -> None:
 
     @commands.root.command("worker")
     def worker(parent: Annotated[int | None, typer.Option(hidden=True)] = None) -> None:
-        """Deliver tokens, settle, call webhooks, end approval windows, seal evidence and audit; run any number, anywhere."""
+        """Deliver tokens, settle, call webhooks, end approval windows, seal evidence and audit; run any number."""
         uvloop.run(_work(open_deployment("production"), parent))
 
 

@@ -185,7 +185,8 @@ def key_findings(keys: list[Key]) -> list[KeysFinding]:
 class KeyringSource:
     """The keyring as the file has it now: a rotation reaches a running process within a second, without a restart.
 
-    A new key is at hand at once, and made things with from `settles_after` on: by then every process knows it. A file that has become unusable is not taken over; the process goes on with the keys it has.
+    A new key is at hand at once, and made things with from `settles_after` on: by then every process knows it. A file
+    that has become unusable is not taken over; the process goes on with the keys it has.
     """
 
     def __init__(
