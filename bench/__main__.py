@@ -94,13 +94,13 @@ async def alone(
 
 
 async def one_round(world: World, calls: Calls, purchases: Purchases, figures: Figures, seconds: float) -> None:
-    """Service, pgbench, service, pgbench, and purchases after transfers; the ratios are of this round."""
+    """Transfers, purchases, pgbench, first to create, then to validate; the ratios are of this round."""
     create = (await stages.create(world, calls, seconds=seconds)).per_second
-    create_limit = max((await baseline(world, "create.sql", 2)).values())
     purchase_create = (await purchases.create(seconds=seconds)).per_second
+    create_limit = max((await baseline(world, "create.sql", 2)).values())
     validate = (await stages.validate(world, calls, seconds=seconds)).per_second
-    validate_limit = max((await baseline(world, "validate.sql", 2)).values())
     purchase_validate = (await purchases.validate(seconds=seconds)).per_second
+    validate_limit = max((await baseline(world, "validate.sql", 2)).values())
     hot = (await stages.validate_hot(world, calls, seconds=seconds, operations=12_000)).per_second
     figures.note("create_per_s", create)
     figures.note("pgbench_create_tps", create_limit)
