@@ -1,4 +1,4 @@
-"""Calls that are repeated under their key once things have moved on (redemptions.md §4.2, §4.5)."""
+"""Calls once things have moved on: repeated under their key, or past a deadline (redemptions.md §4.2, §4.5)."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -20,6 +20,16 @@ async def test_a_creation_repeated_after_its_window_answers_the_rejection_it_bri
     assert "approval" not in again.json
     assert await buyer.balance() == (20_000, 0)
     assert await buyer.told(made) == ["pending_2fa_approval", "rejected"]
+
+
+async def test_an_order_read_after_the_window_of_its_purchase_is_canceled(redemptions: RedemptionStage) -> None:
+    buyer = await Buyer.make(redemptions)
+    made = await buyer.bought()
+    await buyer.shift(made, timedelta(minutes=61))
+    order = await buyer.ask("GET", f"/orders/{made['orders'][0]['id']}")
+    assert (order.status, order.json["status"]) == (200, "canceled")
+    assert await buyer.told(made) == ["pending_2fa_approval", "rejected"]
+    assert await buyer.balance() == (20_000, 0)
 
 
 async def test_an_authorization_repeated_after_its_time_answers_its_expiry(redemptions: RedemptionStage) -> None:

@@ -1,10 +1,12 @@
 """Orders and their reversals (redemptions.md §5, §12)."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
+from aval.domain.caller import Caller
 from aval.domain.campaign import Points
 from aval.domain.ids import parse_uuid
 from aval.domain.purchase import Order, Purchase
@@ -17,9 +19,10 @@ from aval.http.redemptions.order_answers import MotiveListing, OrderAnswer, Reve
 from aval.http.redemptions.route import PAGE, Listing, page_of, redemption_route, uuid_or
 from aval.http.strict_json import decode
 from aval.http.transfer_body import fingerprint_of
+from aval.operations.expire_purchases import expire_purchase
 from aval.operations.reverse_order import ReversalCall, reverse_order, unknown_order
 from aval.storage.orders import find_purchase_of
-from aval.storage.purchases import find_purchase
+from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.reversals import list_reversals
 
 NOT_FOUND = "rdm.resource_not_found"
@@ -163,8 +166,16 @@ class Orders:
         return Answer(status, answer)
 
     async def _order(self, call: Call) -> tuple[Purchase, Order]:
-        """The order a caller may read, and its purchase; anybody else's is unknown."""
-        order_key, caller = uuid_or(call, "order_id", NOT_FOUND), call.redeemer
+        """The order a caller may read, and its purchase; one whose time is over is ended first."""
+        order_key = uuid_or(call, "order_id", NOT_FOUND)
+        found = await self._found(call.redeemer, order_key)
+        if found.is_over:
+            await expire_purchase(self._app.db, key=found.purchase.id)
+            found = await self._found(call.redeemer, order_key)
+        return found.purchase, next(order for order in found.purchase.orders if order.key == order_key)
+
+    async def _found(self, caller: Caller, order_key: UUID) -> ReadPurchase:
+        """The purchase of an order as it is stored; anybody else's is unknown."""
         async with self._app.db.reading() as connection:
             place = await find_purchase_of(
                 connection, order_key, tenant_key=None if caller.campaign is None else caller.campaign.key
@@ -172,7 +183,7 @@ class Orders:
             found = None if place is None else await find_purchase(connection, place[1], place[0])
         if found is None or caller.participant_key not in (None, found.purchase.participant_key):
             raise unknown_order()
-        return found.purchase, next(order for order in found.purchase.orders if order.key == order_key)
+        return found
 
 
 def _request_of(body: ReversalBody) -> ReversalRequest:

@@ -21,11 +21,10 @@ from aval.http.strict_json import decode
 from aval.http.transfer_body import Errors, fingerprint_of
 from aval.operations.fresh import fresh_key, sealed
 
-ITEMS_MAX = 100  # spec redemptions.md §4.1, as the next five
+ITEMS_MAX = 100  # spec redemptions.md §4.1, as the next three
 NAME_CHARACTERS_MAX = 200
 RECORDED_BYTES_MAX = 16 * 1024
 VENDOR_ORDER_CHARACTERS_MAX = 64
-PAYMENTS_MAX = 10
 CODE_CHARACTERS_MAX = 100
 URL_CHARACTERS_MAX = 2_048
 AGENT_CHARACTERS_MAX = 256
