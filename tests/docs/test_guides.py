@@ -183,6 +183,7 @@ RUN = {
             "202 pending_2fa_approval +55 11 *****-1234\n400 RDM000084 4\n201 confirmed 18500\n",
         ],
     ),
+    "docs/guides/redemption-desk.md": ("", ["document", "Every key is still needed."]),
     "docs/guides/operating.md": (FIRST, ["Every key is still needed.", "aval_parked", "No settlement is parked."]),
     "docs/guides/backup.md": (FIRST, ["Aval would start.", "0 applied now", "count | max", "is_asked_first"]),
     "docs/guides/going-live.md": (
