@@ -1,8 +1,9 @@
 """Images: decoded to their last pixel and written anew, so that nothing but the picture is left."""
 
+import struct
 from typing import Any, BinaryIO
 
-from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin
 
 from aval.decoder.verdict import Unreadable
 from aval.domain.identity_document import JPEG, PIXELS_PER_SIDE_MAX, PIXELS_PER_SIDE_MIN
@@ -15,6 +16,15 @@ ORIENTATION = 0x0112
 Image.MAX_IMAGE_PIXELS = PIXELS_PER_SIDE_MAX**2
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _OPENERS = {JPEG: JpegImagePlugin.JpegImageFile}
 _AS_JPEG = ("L", "RGB", "CMYK")
 _AS_PNG = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
@@ -48,11 +58,20 @@ def _write(picture: Image.Image, target: BinaryIO, media_type: str) -> None:
 
 def _upright(picture: Image.Image) -> tuple[Image.Image, dict[str, Any]]:
     """Turn the picture as its camera meant it; one too large to turn keeps that single note."""
-    orientation = picture.getexif().get(ORIENTATION, 1)
-    if orientation not in range(2, 9):
+    orientation = _orientation_of(picture)
+    if orientation not in _TURNS:
         return picture, {}
     if picture.width * picture.height > TURNED_PIXELS_MAX:
         note = Image.Exif()
         note[ORIENTATION] = orientation
         return picture, {"exif": note}
-    return ImageOps.exif_transpose(picture), {}
+    return picture.transpose(_TURNS[orientation]), {}
+
+
+def _orientation_of(picture: Image.Image) -> int:
+    """How the camera was held; notes that cannot be read say nothing, for they are no part of the picture."""
+    try:
+        noted = picture.getexif().get(ORIENTATION)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, struct.error):
+        return 0
+    return int(noted) if isinstance(noted, int | float) and noted in _TURNS else 0

@@ -5,6 +5,7 @@ from typing import Any, BinaryIO
 
 from pypdf import PdfReader, PdfWriter
 from pypdf.errors import PyPdfError
+from pypdf.filters import decode_stream_data
 from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject, NameObject, StreamObject
 
 from aval.decoder.verdict import Unreadable
@@ -19,9 +20,11 @@ _ACTIVE_KEYS = frozenset(
 )
 _ACTIVE_NAMES = frozenset(
     {"/JavaScript", "/Launch", "/EmbeddedFile", "/RichMedia", "/Rendition", "/Movie", "/Sound", "/3D", "/Screen"}
-    | {"/FileAttachment", "/GoToE", "/GoToR", "/ImportData", "/SubmitForm", "/Filespec"}
+    | {"/FileAttachment", "/GoToE", "/GoToR", "/ImportData", "/SubmitForm", "/Filespec", "/PS"}
 )
 _NAMING_KEYS = ("/S", "/Subtype", "/Type")
+_ELSEWHERE = "/F"  # of a stream: the file its bytes are to be fetched from
+_PHOTO_FILTERS = ("/DCTDecode", "/DCT")
 _PAGE_KEYS = frozenset({"/Type", "/Parent", "/MediaBox", "/CropBox", "/Rotate", "/Resources", "/Contents", "/UserUnit"})
 _NOTES = ("/Metadata", "/PieceInfo", "/LastModified", "/AA", "/A", "/OpenAction", "/Annots", "/Thumb", "/StructParents")
 _METADATA_MARKERS = frozenset({*range(0xE1, 0xE2), *range(0xE3, 0xEE), 0xEF, 0xFE})  # APPn but 0, 2 and 14; comments
@@ -71,6 +74,8 @@ def _is_active(root: Any) -> bool:
         if isinstance(each, DictionaryObject):
             if _ACTIVE_KEYS & each.keys() or any(_name(each, key) in _ACTIVE_NAMES for key in _NAMING_KEYS):
                 return True
+            if isinstance(each, StreamObject) and _ELSEWHERE in each:
+                return True
             waiting += [value for value in map(each.raw_get, each) if _is_container(value)]
         elif isinstance(each, ArrayObject):
             waiting += filter(_is_container, list.__iter__(each))
@@ -82,8 +87,13 @@ def _is_container(value: Any) -> bool:
 
 
 def _name(holder: DictionaryObject, key: str) -> str:
-    value = holder.get(key)
+    value = _member(holder, key)
     return str(value) if isinstance(value, NameObject) else ""
+
+
+def _member(holder: DictionaryObject, key: str) -> Any:
+    value = holder.get(key)
+    return value.get_object() if isinstance(value, IndirectObject) else value
 
 
 def _pages_of(reader: PdfReader) -> PdfWriter:
@@ -96,18 +106,41 @@ def _pages_of(reader: PdfReader) -> PdfWriter:
             del page[key]
         writer.add_page(page)
     for each in writer._objects:  # noqa: SLF001 – the writer lists its objects nowhere else
-        if isinstance(each, DictionaryObject):
-            for note in _NOTES:
-                each.pop(NameObject(note), None)
-        if isinstance(each, StreamObject) and _filters(each) == ["/DCTDecode"]:
-            each._data = _without_metadata(each._data)  # noqa: SLF001 – as stored: get_data would decode it
+        if _is_active(each):  # the parser also finds objects that no table of the file lists
+            raise Unreadable
+        _forget_notes(each)
     writer.metadata = None
     return writer
 
 
+def _forget_notes(each: Any) -> None:
+    if isinstance(each, DictionaryObject):
+        for note in _NOTES:
+            each.pop(NameObject(note), None)
+    if isinstance(each, StreamObject) and _filters(each)[-1] in _PHOTO_FILTERS:
+        _strip(each)
+
+
 def _filters(stream: StreamObject) -> list[str]:
-    found = stream.get("/Filter")
-    return [str(each) for each in found] if isinstance(found, ArrayObject) else [str(found)]
+    found = _member(stream, "/Filter")
+    return [str(each) for each in found] if isinstance(found, ArrayObject) and found else [str(found)]
+
+
+def _strip(photo: StreamObject) -> None:
+    """Take a photo out of whatever else it is packed in, and its metadata away."""
+    data, outer = photo._data, _filters(photo)[:-1]  # noqa: SLF001 – as stored: get_data would decode the photo, too
+    parameters = _member(photo, "/DecodeParms")
+    if outer:
+        packed = StreamObject()
+        packed._data = data  # noqa: SLF001
+        packed[NameObject("/Filter")] = ArrayObject(map(NameObject, outer))
+        if isinstance(parameters, ArrayObject):
+            packed[NameObject("/DecodeParms")] = ArrayObject(parameters[:-1])
+        data = decode_stream_data(packed)
+    photo[NameObject("/Filter")] = NameObject(_PHOTO_FILTERS[0])
+    if isinstance(parameters, ArrayObject):
+        photo[NameObject("/DecodeParms")] = parameters[-1]
+    photo._data = _without_metadata(data)  # noqa: SLF001
 
 
 def _without_metadata(data: bytes) -> bytes:
