@@ -133,17 +133,16 @@ async def erase_participant_row(
 
 
 async def erase_kept_answers(connection: Connection, integrator_key: UUID, participant_key: UUID) -> None:
-    """Empty the answers kept for repetitions of calls on a participant's purchases, which tell who they are.
+    """Empty the answers kept for repetitions of calls on purchases and devices of a participant: who, and which number.
 
-    They count as a day old from now on: a repetition is judged anew, and finds its purchase ended.
+    They count as a day old from now on: a repetition is judged anew, and finds its purchase or device ended.
     """
     await connection.execute(
         "update idempotency_keys k set status = null, body = null, created_at = k.created_at - interval '24 hours'"
-        "  from purchases p"
-        " where p.participant_id = $2 and p.integrator_id = $1 and k.integrator_id = $1"
-        "   and k.path in ('/purchases/' || p.purchase_id || '/validate_token',"
-        "    '/purchases/' || p.purchase_id || '/resend_token', '/purchases/' || p.purchase_id || '/confirm',"
-        "    '/purchases/' || p.purchase_id || '/cancel')",
+        " where k.integrator_id = $1 and (k.path like '/participants/' || $2::uuid || '/devices/%' or k.path in ("
+        "   select '/purchases/' || p.purchase_id || act"
+        "     from purchases p, unnest(array['/validate_token', '/resend_token', '/confirm', '/cancel']) act"
+        "    where p.participant_id = $2 and p.integrator_id = $1))",
         integrator_key,
         participant_key,
     )
