@@ -177,7 +177,7 @@ class Outbound(Protocol):
 
 
 class DecoderBusy(Exception):
-    """More files wait to be decoded than this process takes on."""
+    """More files wait to be decoded than this machine takes on now."""
 
 
 class FileDecoder(Protocol):

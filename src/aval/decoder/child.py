@@ -5,6 +5,7 @@ is its only word.
 """
 
 import ctypes
+import errno
 import os
 import resource
 import sys
@@ -13,7 +14,7 @@ from contextlib import suppress
 CPU_S = 5  # these two: promises.md DV9
 MEMORY_BYTES = 512 * 1024 * 1024
 OUTPUT_BYTES_MAX = 32 * 1024 * 1024
-UNREADABLE = 3
+UNREADABLE, NO_SPACE = 3, 4  # exit statuses: it is the file's fault, or this machine's
 NOBODY = 65_534
 _NEW_USER, _NEW_NETWORK = 0x1000_0000, 0x4000_0000  # of unshare(2)
 _NO_NEW_PRIVILEGES = 38  # of prctl(2)
@@ -36,9 +37,14 @@ def main() -> int:
         try:
             rewrite(source, target, media_type)
             target.flush()
-        except (Unreadable, OSError, MemoryError, RecursionError):
-            return UNREADABLE
+        except (Unreadable, OSError, MemoryError, RecursionError) as fault:
+            return NO_SPACE if _is_for_space(fault) else UNREADABLE
     return 0
+
+
+def _is_for_space(fault: BaseException) -> bool:
+    cause = fault.__context__ or fault  # what a parser met is told as Unreadable
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _leave_the_world() -> None:

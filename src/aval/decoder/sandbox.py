@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import aval
+from aval.decoder.child import NO_SPACE
 from aval.ports import DecoderBusy
 
 PLACES = 2  # children at once; each may take a whole processor
@@ -40,7 +41,24 @@ class SandboxedDecoder:
     async def _rewrite(self, source: BinaryIO, target: BinaryIO, media_type: str) -> bool:
         source.flush()
         os.lseek(source.fileno(), 0, os.SEEK_SET)  # the child has the descriptor, and not what is buffered here
-        child = await asyncio.create_subprocess_exec(
+        child = await _lent(source, target, media_type)
+        try:
+            async with asyncio.timeout(self._patience_s):
+                status = await child.wait()
+        except TimeoutError:
+            return False
+        finally:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+        if status == NO_SPACE:
+            raise DecoderBusy
+        return status == 0
+
+
+async def _lent(source: BinaryIO, target: BinaryIO, media_type: str) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
             *_CHILD,
             media_type,
             stdin=source,
@@ -50,12 +68,5 @@ class SandboxedDecoder:
             env={"PYTHONPATH": str(_SOURCE)},  # the same Aval as this one, and nothing else of ours
             start_new_session=True,
         )
-        try:
-            async with asyncio.timeout(self._patience_s):
-                return await child.wait() == 0
-        except TimeoutError:
-            return False
-        finally:
-            with suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
+    except OSError:  # no process, descriptor or memory left for it
+        raise DecoderBusy from None

@@ -18,7 +18,7 @@ Family = Literal["pix", "ted", "qit", "rdm"]
 QueryKind = Literal["text", "uuid", "page", "page_size", "offset", "limit", "date", "choice"]
 Media = Literal["json", "form", "multipart"]
 
-BACK_OFFICE = "*"  # any scope of the back office on redemptions
+ANY_SCOPE = "*"  # any scope of redemptions that the kind of caller can have
 
 
 class StateUnknown(Exception):
@@ -95,7 +95,7 @@ class QueryParameter:
 class Access:
     """The scope each kind of caller needs on a redemption's route; None: that kind may not call it.
 
-    Of the operator `BACK_OFFICE` takes any redemption scope. An impersonator needs `impersonate` beside its scope;
+    With `ANY_SCOPE` any scope of redemptions will do. An impersonator needs `impersonate` beside its scope;
     where only an application is named, one that sends impersonation headers is taken as the application it is.
     """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aval import __version__
 from aval.domain.errors import CATALOGUE, name_in_redemptions, problem_body
-from aval.http.edge import BACK_OFFICE, Access, QueryParameter, Route
+from aval.http.edge import ANY_SCOPE, Access, QueryParameter, Route
 from aval.http.openapi_types import REFERENCE, schemas_of
 from aval.http.redemptions.access import ONBOARDING
 from aval.http.redemptions.impersonation import HEADERS
@@ -245,9 +245,7 @@ def _security_of(access: Access) -> list[dict[str, list[str]]]:
 
 def _scopes_of(access: Access) -> str:
     """Say which scope each kind of caller needs."""
-    operator = (
-        "any of the back office" if access.operator == BACK_OFFICE else access.operator and f"`{access.operator}`"
-    )
+    operator = "any of the back office" if access.operator == ANY_SCOPE else access.operator and f"`{access.operator}`"
     told = {
         "operator": operator,
         "application": access.application and f"`{access.application}`",

@@ -1,8 +1,10 @@
 """Decode a file of a stranger, encrypt what it shows, and put it into the store, before any row needs it."""
 
 import asyncio
+import errno
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from aval.storage.document_store import DocumentStore, DocumentStoreUnavailable,
 CHUNK_BYTES = 65_536
 STORING_MAX = 2  # files on their way into the store at once: each takes a part of 5 MB in memory
 RETRY_AFTER_S = 5
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class FileKeeper:
     async def keep(self, tenant_key: UUID, document_key: UUID, side: str, file: ReceivedFile) -> StoredFile:
         """Store one file; raises Refusal if it cannot be read, or if decoder or store are out of reach."""
         object_key, data_key = fresh_key(), secrets.token_bytes(KEY_BYTES)
-        with spooled(self.spool) as shown, spooled(self.spool) as sealed:
+        with lent_space(self.spool) as shown, lent_space(self.spool) as sealed:
             await self._decode(file, shown)
             place = place_of_file(tenant_key, document_key, side, object_key)
             await asyncio.to_thread(partial(_encrypt, shown, sealed, data_key, place))
@@ -81,6 +84,18 @@ class FileKeeper:
             raise busy() from None
 
 
+@contextmanager
+def lent_space(directory: Path | None) -> Iterator[BinaryIO]:
+    """A file without a name for what is on its way; raises Refusal once no space is left for it."""
+    try:
+        with spooled(directory) as file:
+            yield file
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise busy() from None
+        raise
+
+
 def busy() -> Refusal:
     """Make the refusal of a file that cannot be taken at the moment."""
     return Refusal("rdm.unavailable", headers={"Retry-After": str(RETRY_AFTER_S)})
@@ -90,7 +105,7 @@ def _encrypt(shown: BinaryIO, sealed: BinaryIO, data_key: bytes, place: str) -> 
     shown.seek(0)
     for chunk in encrypted(_chunks(shown), data_key, nonce=secrets.token_bytes(NONCE_BYTES), associated=place):
         sealed.write(chunk)
-    sealed.seek(0)
+    sealed.seek(0)  # which writes what is held back
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -26,6 +26,7 @@ from aval.storage.document_sweeps import (
     read_older_seals,
     read_purgeable,
     read_stale_drafts,
+    read_zones,
     replace_seals,
 )
 from aval.storage.identity_documents import delete_drafts, destroy_files, lock_documents
@@ -120,8 +121,10 @@ async def renew_seals(db: Database, *, keyring: Keyring, most: int) -> int:
     """
     if not keyring.all_of(Purpose.DOCUMENT):
         return 0
+    current = keyring.current(Purpose.DOCUMENT).kid
+    older = [key.kid for key in keyring.all_of(Purpose.DOCUMENT) if key.kid != current]
     async with db.connection() as connection:
-        found = await read_older_seals(connection, keyring.current(Purpose.DOCUMENT).kid, most=most)
+        found = await read_older_seals(connection, older, most=most)
         renewed = [(key, newer) for key in found if (newer := _renewed(key, keyring)) is not None]
         if renewed:
             await replace_seals(connection, renewed)

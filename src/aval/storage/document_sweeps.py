@@ -1,11 +1,12 @@
 """Finding documents whose time has come: to expire, to lose their files, to be forgotten, to get a newer seal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from aval.domain.identity_document import DRAFT_DAYS_MAX
+from aval.storage.clock import read_clock
 from aval.storage.database import Connection
 from aval.storage.identity_documents import DocumentId
 from aval.storage.rows import columns
@@ -59,16 +60,25 @@ async def read_stale_drafts(connection: Connection, *, most: int) -> list[Due]:
     return [Due(*row) for row in rows]
 
 
-async def read_expiring(connection: Connection, *, most: int) -> list[tuple[Due, date, str, datetime]]:
-    """Approved documents whose last day is over somewhere on earth: that day, the campaign's zone, and the clock."""
+async def read_zones(connection: Connection) -> tuple[list[str], datetime]:
+    """The time zones of campaigns, and the clock."""
+    rows = await connection.fetch("select distinct timezone from campaigns")
+    return [row["timezone"] for row in rows], await read_clock(connection)
+
+
+async def read_expiring(connection: Connection, today: Mapping[str, date], *, most: int) -> list[tuple[Due, date]]:
+    """Approved documents whose last day is over where their campaign is, each with that day; `today` is by zone."""
     rows = await connection.fetch(
-        f"select {_DUE}, d.expires_on, k.timezone, clock_timestamp() as now from identity_documents d"  # noqa: S608
+        f"select {_DUE}, d.expires_on from identity_documents d"  # noqa: S608
         " join campaigns k on k.integrator_id = d.integrator_id"
-        " where d.status = 'approved' and d.expires_on <= (clock_timestamp() at time zone 'UTC')::date"
-        " order by d.expires_on limit $1",
+        " join unnest($1::text[], $2::date[]) as z (timezone, today) on z.timezone = k.timezone"
+        " where d.status = 'approved' and d.expires_on < z.today"
+        " order by d.expires_on limit $3",
+        list(today),
+        list(today.values()),
         most,
     )
-    return [(Due(*row[:3]), row["expires_on"], row["timezone"], row["now"]) for row in rows]
+    return [(Due(*row[:3]), row["expires_on"]) for row in rows]
 
 
 async def guard_owners(connection: Connection, documents: Iterable[Due]) -> None:
@@ -92,12 +102,12 @@ class SealedKey(NamedTuple):
     sealed: bytes
 
 
-async def read_older_seals(connection: Connection, current_kid: str, *, most: int) -> list[SealedKey]:
-    """Keys of files that another than the current key of the deployment seals."""
+async def read_older_seals(connection: Connection, older_kids: Sequence[str], *, most: int) -> list[SealedKey]:
+    """Keys of files that one of these older keys of the deployment seals."""
     rows = await connection.fetch(
         "select integrator_id, document_id, side, version, key_sealed from document_files"
-        " where substring(key_sealed from 2 for get_byte(key_sealed, 0)) <> convert_to($1, 'UTF8') limit $2",
-        current_kid,
+        " where substring(key_sealed from 2 for get_byte(key_sealed, 0)) = any($1::bytea[]) limit $2",
+        [kid.encode() for kid in older_kids],
         most,
     )
     return [SealedKey(*row) for row in rows]

@@ -1,8 +1,8 @@
 """Which caller may make which call (redemptions.md §7, §12)."""
 
-from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind
+from aval.domain.caller import APPLICATION_SCOPES, BACK_OFFICE_SCOPES, Caller, CallerKind
 from aval.domain.errors import Refusal
-from aval.http.edge import BACK_OFFICE, Access
+from aval.http.edge import ANY_SCOPE, Access
 
 IMPERSONATE = "impersonate"
 ONBOARDING = "onboarding.write"  # who lacks it may not touch devices and documents of the participant it acts for
@@ -15,7 +15,7 @@ def check_access(caller: Caller, access: Access) -> None:
     scope = _scope_of(caller.kind, access)
     if scope is None:
         raise _closed(caller.kind, access)
-    is_granted = bool(caller.scopes) if scope == BACK_OFFICE else caller.may(scope)
+    is_granted = bool(caller.scopes) if scope == ANY_SCOPE else caller.may(scope)
     if not is_granted:
         raise _forbidden(caller.kind, scope)
 
@@ -52,5 +52,6 @@ def _closed(kind: CallerKind, access: Access) -> Refusal:
 def _forbidden(kind: CallerKind, scope: str) -> Refusal:
     if kind is CallerKind.IMPERSONATOR and scope == ONBOARDING:
         return Refusal("rdm.impersonation_forbidden")
-    told = " ".join(sorted(BACK_OFFICE_SCOPES)) if scope == BACK_OFFICE else scope
+    scopes = BACK_OFFICE_SCOPES if kind is CallerKind.OPERATOR else APPLICATION_SCOPES
+    told = " ".join(sorted(scopes)) if scope == ANY_SCOPE else scope
     return Refusal("rdm.insufficient_scope", extra_fields={"scope": told})

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from aval.domain.calendar import wire_datetime, zone_of
 from aval.domain.campaign import CampaignData, ClaimNames, OidcSettings
 from aval.domain.errors import schema_refusal
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, Route, json_answer
 from aval.http.fields import author_of, given, matching, text_of
 from aval.http.parts import Parts
 from aval.http.redemptions.route import PAGE, Listing, page_of, redemption_route, unknown
@@ -26,7 +26,7 @@ NAME_CHARACTERS_MAX = 80
 CATALOGS_MAX, VENDORS_MAX = 200, 2_000
 _ID = re.compile("[A-Za-z0-9._-]{1,64}")
 _OPERATOR = Access("campaigns.write")
-_READERS = Access(BACK_OFFICE, application=BACK_OFFICE)
+_READERS = Access(ANY_SCOPE, application=ANY_SCOPE)
 
 Mode = Literal["sandbox", "live"]
 Status = Literal["active", "paused", "closed"]
@@ -113,7 +113,7 @@ def routes(app: Parts) -> list[Route]:
             "GET",
             CAMPAIGNS,
             calls.list_all,
-            Access(BACK_OFFICE),
+            Access(ANY_SCOPE),
             200,
             "List campaigns",
             response=CampaignListing,

@@ -11,7 +11,7 @@ from aval.domain.identity_document import RULES, refuse_files, refuse_new
 from aval.domain.keyring import Purpose
 from aval.domain.onboarding import can_redeem, onboarding_of
 from aval.domain.phone import phone_view
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, Route, json_answer
 from aval.http.fields import author_of
 from aval.http.parts import Parts
 from aval.http.redemptions.document_answers import (
@@ -38,7 +38,7 @@ UNKNOWN = "rdm.resource_not_found"
 PHONES_MAX = 20
 
 _OWN = Access(impersonator="onboarding.write", participant="onboarding.write")
-_READ = Access(BACK_OFFICE, impersonator="participants.read", participant="participants.read")
+_READ = Access(ANY_SCOPE, impersonator="participants.read", participant="participants.read")
 _FILE_REFUSALS = ("rdm.file_type", "rdm.file_unreadable", "rdm.wrong_status", NOT_FOUND)
 _FIRST = frozenset({"type", "side"})
 

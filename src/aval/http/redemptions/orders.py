@@ -12,7 +12,7 @@ from aval.domain.ids import parse_uuid
 from aval.domain.purchase import Order, Purchase
 from aval.domain.redemption_view import order_view
 from aval.domain.reversal import MOTIVES, ItemRequest, Reversal, ReversalRequest, reversal_view
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, Route, encoded, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, Route, encoded, json_answer
 from aval.http.fields import text_of
 from aval.http.parts import Parts
 from aval.http.redemptions.order_answers import MotiveListing, OrderAnswer, ReversalAnswer, ReversalListing
@@ -28,8 +28,8 @@ from aval.storage.reversals import list_reversals
 NOT_FOUND = "rdm.resource_not_found"
 DESCRIPTION_CHARACTERS_MAX = 500  # spec redemptions.md §5
 _READ = "redemptions.read"
-_READERS = Access(BACK_OFFICE, application=_READ, impersonator=_READ, participant=_READ)
-_ANYBODY = Access(BACK_OFFICE, application=BACK_OFFICE, participant=BACK_OFFICE)
+_READERS = Access(ANY_SCOPE, application=_READ, impersonator=_READ, participant=_READ)
+_ANYBODY = Access(ANY_SCOPE, application=ANY_SCOPE, participant=ANY_SCOPE)
 _OPERATOR = Access("reversals.write")
 
 

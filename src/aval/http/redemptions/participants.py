@@ -7,7 +7,7 @@ from aval.domain.campaign import Campaign
 from aval.domain.documents import normalized_document
 from aval.domain.onboarding import onboarding_of
 from aval.domain.participant_view import participant_view
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, QueryParameter, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, QueryParameter, Route, json_answer
 from aval.http.fields import author_of
 from aval.http.parts import Parts
 from aval.http.redemptions.participant_body import (
@@ -64,7 +64,7 @@ def routes(app: Parts) -> list[Route]:
             "GET",
             PARTICIPANT,
             calls.read,
-            Access(BACK_OFFICE, impersonator=READ, participant=READ),
+            Access(ANY_SCOPE, impersonator=READ, participant=READ),
             200,
             "Read a participant",
             response=ParticipantAnswer,

@@ -14,7 +14,7 @@ from aval.domain.challenge import Verdict
 from aval.domain.contact import normalized_phone
 from aval.domain.errors import Refusal
 from aval.domain.phone import PhoneStatus, phone_view
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, Route, encoded, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, Route, encoded, json_answer
 from aval.http.fields import author_of, text_of
 from aval.http.parts import Parts
 from aval.http.redemptions.participants import NOT_FOUND, PARTICIPANT
@@ -94,7 +94,7 @@ def _own_routes(phones: "Phones") -> list[Route]:
             "GET",
             DEVICES,
             phones.list_of_participant,
-            Access(BACK_OFFICE, impersonator=READ, participant=READ),
+            Access(ANY_SCOPE, impersonator=READ, participant=READ),
             200,
             "List the security devices of a participant, newest first, numbers masked",
             response=DeviceListing,
@@ -149,7 +149,7 @@ def _operated_routes(phones: "Phones") -> list[Route]:
             "GET",
             OPERATED,
             phones.read,
-            Access(BACK_OFFICE),
+            Access(ANY_SCOPE),
             200,
             "Read a device; its number in full with `devices.read_full`, which is audited",
             response=DeviceAnswer,

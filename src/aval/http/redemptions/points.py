@@ -10,7 +10,7 @@ from aval.domain.campaign import POINTS_MAX
 from aval.domain.errors import Refusal, schema_refusal
 from aval.domain.points import Balance, EntryType, PointsLine
 from aval.domain.points_view import balance_view, line_view
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, QueryParameter, Route, encoded, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, QueryParameter, Route, encoded, json_answer
 from aval.http.fields import author_of, text_of
 from aval.http.parts import Parts
 from aval.http.redemptions.participants import NOT_FOUND, PARTICIPANT, campaign_of_call
@@ -23,7 +23,7 @@ from aval.storage.points import find_balance, list_lines
 DESCRIPTION_CHARACTERS_MAX = 200
 REFERENCE_CHARACTERS_MAX = 64
 _SCOPE = "redemptions.read"
-_READERS = Access(BACK_OFFICE, impersonator=_SCOPE, participant=_SCOPE, is_username_needed=True)
+_READERS = Access(ANY_SCOPE, impersonator=_SCOPE, participant=_SCOPE, is_username_needed=True)
 _STRETCH = (
     QueryParameter("start_date", "date", description="first day, in the campaign's time zone"),
     QueryParameter("end_date", "date", description="last day, in the campaign's time zone"),

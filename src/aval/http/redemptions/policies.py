@@ -9,7 +9,7 @@ from aval.domain.calendar import wire_datetime
 from aval.domain.campaign import PolicyVersion, TwoFactorPolicy
 from aval.domain.errors import schema_refusal
 from aval.domain.redemption_message import template_problem
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, QueryParameter, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, QueryParameter, Route, json_answer
 from aval.http.fields import author_of, text_of
 from aval.http.parts import Parts
 from aval.http.redemptions.campaigns import CAMPAIGN, NOT_FOUND, known_id, readable_campaign
@@ -47,7 +47,7 @@ def routes(app: Parts) -> list[Route]:
             "GET",
             POLICY,
             calls.read,
-            Access(BACK_OFFICE, application="policy.read"),
+            Access(ANY_SCOPE, application="policy.read"),
             200,
             "Read a campaign's two-factor policy",
             response=PolicyAnswer,

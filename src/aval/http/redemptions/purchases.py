@@ -15,7 +15,7 @@ from aval.domain.ids import parse_uuid
 from aval.domain.purchase import Purchase, PurchaseStatus
 from aval.domain.redemption_call import RedemptionCall
 from aval.domain.redemption_view import DELIVERIES, snapshot_view
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, Handler, QueryParameter, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, Handler, QueryParameter, Route, json_answer
 from aval.http.parts import Parts
 from aval.http.redemptions.kept_answers import REPLAYED, opened_answer, sealed_answer
 from aval.http.redemptions.purchase_answers import PurchaseAnswer, PurchaseListing, told_purchase
@@ -45,7 +45,7 @@ UNKNOWN = "rdm.purchase_not_found"
 READ, WRITE, EXTERNAL = "redemptions.read", "redemptions.write", "redemptions.external"
 
 _TOKEN_CALLS = Access(impersonator=WRITE, participant=WRITE, is_username_needed=True)
-_READERS = Access(BACK_OFFICE, application=READ, impersonator=READ, participant=READ, is_username_needed=True)
+_READERS = Access(ANY_SCOPE, application=READ, impersonator=READ, participant=READ, is_username_needed=True)
 _CREATING = (
     *("rdm.campaign_not_active", "rdm.order_inconsistent_6", "rdm.channel_invalid", "rdm.vendor_not_linked"),
     *("rdm.payment_combination", "rdm.quantity_limit", "rdm.risk_denied", "rdm.risk_rejected", "rdm.risk_external"),

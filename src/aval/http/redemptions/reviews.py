@@ -6,7 +6,7 @@ from aval.domain.calendar import parse_date
 from aval.domain.document_view import document_view
 from aval.domain.errors import Refusal, schema_refusal
 from aval.domain.identity_document import Decision, DocumentStatus, Verdict, no_document
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, QueryParameter, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, QueryParameter, Route, json_answer
 from aval.http.fields import author_of, text_of
 from aval.http.parts import Parts
 from aval.http.redemptions.document_answers import DecisionName, DocumentAnswer, DocumentListing
@@ -79,7 +79,7 @@ def routes(app: Parts) -> list[Route]:
             "POST",
             DOCUMENT + "/decision",
             reviews.decide,
-            Access(BACK_OFFICE),
+            Access(ANY_SCOPE),
             200,
             "Decide on a document; `reopen` needs `documents.reopen`, all else `documents.review`",
             request=DecisionBody,

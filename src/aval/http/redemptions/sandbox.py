@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from aval.domain.caller import CallerKind
 from aval.domain.errors import Refusal, schema_refusal
 from aval.domain.redemption_view import approval_of
-from aval.http.edge import BACK_OFFICE, Access, Answer, Call, QueryParameter, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, QueryParameter, Route, json_answer
 from aval.http.fields import author_of
 from aval.http.paging import Listing
 from aval.http.parts import Parts
@@ -22,7 +22,7 @@ from aval.storage.campaigns import find_campaign
 from aval.storage.sandbox import find_sandbox_campaign_of
 
 UNKNOWN = "rdm.resource_not_found"
-_ACCESS = Access(BACK_OFFICE, application="sandbox")
+_ACCESS = Access(ANY_SCOPE, application="sandbox")
 
 
 class AdvanceAnswer(msgspec.Struct):

@@ -22,8 +22,7 @@ from aval.domain.identity_document import FILE_BYTES_MAX
 from aval.http.edge import Call
 from aval.http.limits import closing
 from aval.http.rates import CallsInProgress
-from aval.operations.store_file import ReceivedFile, busy
-from aval.storage.document_store import spooled
+from aval.operations.store_file import ReceivedFile, busy, lent_space
 
 ENVELOPE_BYTES_MAX = 65_536  # boundaries, headers of parts – names of files among them – and the small fields
 UPLOAD_BYTES_MAX = FILE_BYTES_MAX + ENVELOPE_BYTES_MAX
@@ -172,7 +171,7 @@ class Reception:
     async def received(self, call: Call, names: frozenset[str]) -> AsyncIterator[Received]:
         """Read the form of a call with the file and exactly these fields; raises Refusal."""
         form = Form(names | {FILE}, _boundary_of(call))
-        with self._place(call.redeemer), spooled(self._spool) as content:
+        with self._place(call.redeemer), lent_space(self._spool) as content:
             try:
                 size, digest = await _poured(call, form, content)
             except Malformed:
