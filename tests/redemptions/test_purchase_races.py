@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 import aval.storage.database as database_module
@@ -346,3 +347,41 @@ async def test_batches_with_the_same_keys_in_another_order_do_not_block_each_oth
         await asyncio.sleep(0.3)  # both wait for the one key
     results = [result for results in await both for result in results]
     assert sorted(map(type, results), key=str) == sorted([RequestedPurchase] * 2 + [Postponed] * 4, key=str)
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "told"),
+    [
+        ("/two_factor", {"expected_version": 1, "enabled": True}, (422, "RDM000911")),
+        ("", {"status": "paused"}, (422, "RDM000914")),
+    ],
+)
+async def test_a_body_that_drips_outlives_no_policy(
+    own_redemptions: RedemptionStage, path: str, change: dict[str, Any], told: tuple[int, str]
+) -> None:
+    stage, is_read, may_end = own_redemptions, asyncio.Event(), asyncio.Event()
+    buyer = await Buyer.make(stage, has_phone=False, policy={})
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        is_read.set()
+        await may_end.wait()
+        return {"type": "http.request", "body": msgspec.json.encode(a_purchase())}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = buyer.headers | {"content-type": "application/json", "transfer-encoding": "chunked"}
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "path": "/purchases", "raw_path": b"/purchases",
+        "query_string": b"", "client": None, "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+    }  # fmt: skip
+    calling = asyncio.create_task(stage.app(scope, receive, send))
+    await is_read.wait()  # the caller is known, and with it the campaign as it was
+    method = "PUT" if path else "PATCH"
+    campaign = f"/campaigns/{buyer.campaign.campaign_id}{path}"
+    assert (await stage.call(method, campaign, change, headers=await stage.operator())).status == 200
+    may_end.set()
+    await calling
+    assert (sent[0]["status"], msgspec.json.decode(sent[1]["body"])["code"]) == told
+    assert await buyer.balance() == (20_000, 0)

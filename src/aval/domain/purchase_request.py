@@ -108,10 +108,16 @@ class PurchaseRequest(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_two_factor and not self.caller.tenant.is_sandbox
 
 
+class CampaignChanged(Exception):
+    """Another policy or status is in force than the request came under, whose body may have been long in coming."""
+
+
 class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What PostgreSQL knows about one request, read under the participant's lock; `onboarding` under 2FA only."""
 
     now: datetime
+    policy_version: int
+    campaign_status: str
     participant_status: str
     participant_name: str
     profile_sealed: bytes | None
@@ -171,7 +177,10 @@ def is_purchase_twin(request: PurchaseRequest, facts: PurchaseFacts) -> bool:
 
 
 def refuse_purchase(request: PurchaseRequest, facts: PurchaseFacts) -> None:
-    """Raise the first check that fails, in the order of §4.1 from step 3 on."""
+    """Raise the first check that fails, in the order of §4.1 from step 3 on; CampaignChanged if none can be judged."""
+    campaign = request.caller.tenant
+    if (facts.policy_version, facts.campaign_status) != (campaign.policy_version, campaign.status):
+        raise CampaignChanged
     refuse_before_asking(request)
     if facts.participant_status != ACTIVE:
         raise Refusal("rdm.order_inconsistent_6")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from aval.domain.errors import Refusal
-from aval.domain.purchase_request import PurchaseRequest, refuse_before_asking
+from aval.domain.purchase_request import CampaignChanged, PurchaseRequest, refuse_before_asking
 from aval.operations.approve_purchase import Answered, PurchaseCall, PurchaseOutcome, approve_purchases
 from aval.operations.check_purchase import check_purchase
 from aval.operations.coalesce import Coalescer
@@ -23,9 +23,12 @@ from aval.operations.request_purchase import (
 from aval.operations.resend_purchase import resend_purchase
 from aval.operations.transfer_desk import DeskSettings, KeyringSource
 from aval.ports import ItemValidator, RiskAdapter
-from aval.storage.database import Database
+from aval.storage.campaigns import find_tenant
+from aval.storage.database import Database, LockNotWon
 from aval.storage.purchase_requests import PurchaseQuestion, is_key_used
 from aval.storage.purchases import find_purchase
+
+RULES_READ_MAX = 3  # of a campaign whose rules change with every look
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,28 @@ class RedemptionDesk:
             hooks = self._hooks
             checked = await check_purchase(request, validator=hooks.validator, risk=hooks.risk)
             request = replace(request, checked=checked)
-        made = await self._requests.submit(request)
+        made = await self._requested(request)
         return await self._as_now(made) if made.is_over else made
+
+    async def _requested(self, request: PurchaseRequest) -> RequestedPurchase:
+        """Judge a request under the rules that are in force once its body is there."""
+        for _ in range(RULES_READ_MAX):
+            try:
+                return await self._requests.submit(request)
+            except CampaignChanged:
+                request = await self._under_present_rules(request)
+        raise LockNotWon
+
+    async def _under_present_rules(self, request: PurchaseRequest) -> PurchaseRequest:
+        former = request.caller.tenant
+        async with self._db.reading() as connection:
+            stored = await find_tenant(connection, former.key)
+        assert stored is not None
+        present = stored.campaign
+        campaign = replace(
+            former, policy=present.policy, policy_version=present.policy_version, status=present.status
+        )  # with the vendors its items were judged by
+        return replace(request, caller=replace(request.caller, campaign=campaign))
 
     async def approve(self, call: PurchaseCall) -> PurchaseOutcome | Kept:
         """Judge a token; raises Refusal, LockNotWon."""

@@ -17,6 +17,7 @@ from aval.domain.keyring import Keyring, Purpose
 from aval.domain.onboarding import OnboardingFacts, onboarding_of
 from aval.domain.purchase import FIRST_ENTRIES, Purchase, details_digest, details_of
 from aval.domain.purchase_request import (
+    CampaignChanged,
     PurchaseFacts,
     PurchaseRequest,
     is_purchase_twin,
@@ -73,7 +74,7 @@ class RequestedPurchase(msgspec.Struct, frozen=True):
 
 
 Requested = RequestedPurchase | Exception | Postponed
-_Judged = PurchaseDraft | UUID | Refusal | Postponed  # to be stored, the key of a twin, why it is refused, or not yet
+_Judged = PurchaseDraft | UUID | Exception | Postponed  # to be stored, the key of a twin, why it is refused, or not yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,8 @@ def _facts(
     number = known.numbers.get(participant)
     return PurchaseFacts(
         now=past.now,
+        policy_version=past.policy_version,
+        campaign_status=past.campaign_status,
         participant_status=guarded.status,
         participant_name=guarded.name,
         profile_sealed=guarded.profile_sealed,
@@ -215,14 +218,14 @@ def _facts(
     )
 
 
-def _judged(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> PurchaseDraft | UUID | Refusal:
-    """The draft of a purchase, the key of its twin, or why it is refused."""
+def _judged(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> PurchaseDraft | UUID | Exception:
+    """The draft of a purchase, the key of its twin, or why it is refused or is to come again."""
     try:
         if is_purchase_twin(request, facts):
             assert facts.twin_key is not None
             return facts.twin_key
         refuse_purchase(request, facts)
-    except Refusal as refusal:
+    except (Refusal, CampaignChanged) as refusal:
         return refusal
     purchase = new_purchase(request, facts, new_authorization_code())
     told = {"points": purchase.debited_points, "kind": purchase.kind, "policy_version": purchase.policy_version}

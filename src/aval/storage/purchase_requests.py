@@ -100,12 +100,14 @@ class Past(msgspec.Struct, frozen=True):
     points_today: int
     pending: int
     number_index: bytes | None
+    policy_version: int
+    campaign_status: str
 
 
 # A day has 25 hours at most. What is counted as pending has an open window, swept or not.
 _READ_PAST = """
 select clock_timestamp() as now, twin.purchase_id, twin.request_fingerprint, day.orders, day.points, day.pending,
-       u.number_index
+       u.number_index, k.policy_version, k.status
   from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[])
        with ordinality as r (integrator_id, participant_id, path, idempotency_key, place)
   join campaigns k on k.integrator_id = r.integrator_id
