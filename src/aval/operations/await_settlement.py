@@ -45,11 +45,9 @@ class SettlementWatch:
             self._forget(key, future)
 
     def _forget(self, key: Key, future: "asyncio.Future[Challenge]") -> None:
-        futures = self._waiting.get(key, [])
-        if future in futures:
-            futures.remove(future)
-        if not futures:
-            self._waiting.pop(key, None)
+        self._waiting[key].remove(future)
+        if not self._waiting[key]:
+            del self._waiting[key]
 
     async def _look(self) -> None:
         while self._waiting:
