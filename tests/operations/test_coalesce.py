@@ -147,6 +147,21 @@ async def test_who_waited_behind_a_lost_database_does_not_wait_for_it_again(
     assert await runs.is_whole()
 
 
+async def test_who_left_a_lost_database_before_being_turned_away_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coalesce, "PATIENCE_S", 0.02)
+    runs = Runs(batch_max=1)
+    runs.gate.clear()
+    first, leaving, last = (asyncio.create_task(runs.submit(call)) for call in (1, 2, 3))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    runs.failures = [DatabaseUnavailable()]
+    runs.gate.set()
+    assert [type(answer) for answer in (*await first, *await last)] == [DatabaseUnavailable] * 2
+    assert runs.sizes == [1] and leaving.cancelled() and await runs.is_whole()
+
+
 async def test_a_lock_that_was_not_won_is_told_to_its_own_call_only() -> None:
     runs = Runs()
     runs.gate.clear()
