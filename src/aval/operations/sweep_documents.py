@@ -37,8 +37,9 @@ WORKER = "worker"
 async def expire_documents(db: Database, *, most: int) -> int:
     """Let approved documents expire whose last day is over in their campaign's time zone; answers how many were met."""
     async with db.connection() as connection:
-        found = await read_expiring(connection, most=most)
-    over = {due: last_day for due, last_day, zone, now in found if now.astimezone(ZoneInfo(zone)).date() > last_day}
+        zones, now = await read_zones(connection)
+        today = {zone: now.astimezone(ZoneInfo(zone)).date() for zone in zones}
+        over = dict(await read_expiring(connection, today, most=most))
     if not over:
         return 0
     author = _author()
