@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aval.operations.fresh import new_phone
+from tests.dripping import dripping
 from tests.factories import Reply
 from tests.phones import Owner, key_of
 from tests.redemption_stage import RedemptionStage
@@ -202,3 +203,14 @@ async def test_a_call_that_waited_for_its_window_to_end_finds_it_over(owner: Own
         )
     assert (await call).code == "RDM000086"
     assert await owner.status(made) == ("failed", "approval_window_expired")
+
+
+async def test_a_registration_whose_body_drips_is_under_the_policy_in_force(owner: Owner) -> None:
+    stage, number = owner.stage, new_phone()
+    await stage.policy(owner.campaign, max_participants_per_number=2)
+    other = await Owner.make(stage, owner.campaign, owner.application)
+    await other.activate(number)
+    asked = {"type": "phone", "number": number}
+    async with dripping(stage, "POST", "/participants/me/devices", asked, headers=owner.headers) as answered:
+        await stage.policy(owner.campaign, max_participants_per_number=1)
+    assert (await answered).json["code"] == "RDM000920"

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import pytest
 
 import aval.storage.database as database_module
@@ -24,6 +23,7 @@ from aval.operations.redemption_desk import RedemptionDesk
 from aval.operations.request_purchase import PurchaseRules, Requested, RequestedPurchase, request_purchases
 from aval.storage.database import Database, DatabaseUnavailable, OutcomeUnknown
 from tests.buyers import ENABLED, Buyer, a_purchase, id_of
+from tests.dripping import dripping
 from tests.factories import Reply, make_keyring, make_parts
 from tests.redemption_stage import RedemptionStage
 
@@ -359,29 +359,12 @@ async def test_batches_with_the_same_keys_in_another_order_do_not_block_each_oth
 async def test_a_body_that_drips_outlives_no_policy(
     own_redemptions: RedemptionStage, path: str, change: dict[str, Any], told: tuple[int, str]
 ) -> None:
-    stage, is_read, may_end = own_redemptions, asyncio.Event(), asyncio.Event()
+    stage = own_redemptions
     buyer = await Buyer.make(stage, has_phone=False, policy={})
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        is_read.set()
-        await may_end.wait()
-        return {"type": "http.request", "body": msgspec.json.encode(a_purchase())}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = buyer.headers | {"content-type": "application/json", "transfer-encoding": "chunked"}
-    scope = {
-        "type": "http", "http_version": "1.1", "method": "POST", "path": "/purchases", "raw_path": b"/purchases",
-        "query_string": b"", "client": None, "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
-    }  # fmt: skip
-    calling = asyncio.create_task(stage.app(scope, receive, send))
-    await is_read.wait()  # the caller is known, and with it the campaign as it was
-    method = "PUT" if path else "PATCH"
-    campaign = f"/campaigns/{buyer.campaign.campaign_id}{path}"
-    assert (await stage.call(method, campaign, change, headers=await stage.operator())).status == 200
-    may_end.set()
-    await calling
-    assert (sent[0]["status"], msgspec.json.decode(sent[1]["body"])["code"]) == told
+    async with dripping(stage, "POST", "/purchases", a_purchase(), headers=buyer.headers) as answered:
+        campaign = f"/campaigns/{buyer.campaign.campaign_id}{path}"
+        operator = await stage.operator()
+        assert (await stage.call("PUT" if path else "PATCH", campaign, change, headers=operator)).status == 200
+    reply = await answered
+    assert (reply.status, reply.json["code"]) == told
     assert await buyer.balance() == (20_000, 0)

@@ -17,6 +17,7 @@ from aval.operations.fresh import new_key, sealed
 from aval.operations.promise_phone_token import promise_phone_token
 from aval.operations.record_act import Author, record_act
 from aval.operations.refuse_phone_message import refuse_phone_message
+from aval.storage.campaigns import find_tenant
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
 from aval.storage.message_counts import lock_approvers
@@ -89,7 +90,9 @@ async def refuse_impersonator(
 async def _registered(
     connection: Connection, request: PhoneRequest, keyring: Keyring, figures: BudgetFigures
 ) -> ShownPhone:
-    campaign, policy = request.campaign, request.campaign.policy
+    present = await find_tenant(connection, request.campaign.key)  # the body may have been long in coming
+    assert present is not None
+    campaign, policy = present.campaign, present.campaign.policy
     number_index = keyring.index_of(request.number)
     await lock_number(connection, campaign.key, number_index)
     users = await read_number_users(connection, campaign.key, number_index)
