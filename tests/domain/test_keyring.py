@@ -81,6 +81,17 @@ def test_without_its_key_nothing_opens() -> None:
         seal_ring("2").opened(sealed, associated=PLACE)
 
 
+def test_the_key_of_a_file_opens_under_document_keys_alone() -> None:
+    data_key, fill = bytes(range(200, 232)), {"1": 1, "2": 2}
+    keys = [key(Purpose.DOCUMENT, kid, days=day, fill=fill[kid]) for day, kid in enumerate(fill)]
+    sealed = Keyring(keys[:1]).sealed_key(data_key, associated=PLACE, nonce=NONCE)
+    assert Keyring(keys).opened_key(sealed, associated=PLACE) == data_key
+    assert Keyring(keys).sealed_key(data_key, associated=PLACE, nonce=NONCE)[:2] == b"\x012"
+    for ring, place in ((Keyring(keys), PLACE[:-1] + "1"), (Keyring(keys[1:]), PLACE), (seal_ring("1"), PLACE)):
+        with pytest.raises(KeyMissing):
+            ring.opened_key(sealed, associated=place)
+
+
 @pytest.mark.parametrize("length", [11, 13])
 def test_a_nonce_of_another_length_is_a_bug(length: int) -> None:
     with pytest.raises(AssertionError):
