@@ -42,8 +42,8 @@ WHOLE: dict[str, Any] = {
     "person_type": "INDIVIDUAL",
     "gender_type": "FEMALE",
     "status": "ACTIVE",
-    "emails": [{"email": "h@example.com", "type": "PERSONAL"}],
-    "phones": [{"area_code": "11", "number": "987651234", "type": "MOBILE"}],
+    "emails": ({"email": "h@example.com", "type": "PERSONAL"},),
+    "phones": ({"area_code": "11", "number": "987651234", "type": "MOBILE"},),
     "address": {"city": "Recife"},
     "segment": {"client_id": "loja", "campaign_id": "verao", "catalog_id": "gold", "name": "Ouro"},
     "onboarding_status": "complete",
@@ -57,7 +57,7 @@ def test_a_participant_is_told_in_full() -> None:
 def test_what_is_not_known_is_not_told() -> None:
     told = participant_view(replace(HELENA, external_id=None), Profile(), "52998224725", CAMPAIGN, "complete")
     unknown = {"external_id", "rg", "birth_date", "gender_type", "address"}
-    assert told == {k: v for k, v in WHOLE.items() if k not in unknown} | {"emails": [], "phones": []}
+    assert told == {k: v for k, v in WHOLE.items() if k not in unknown} | {"emails": (), "phones": ()}
 
 
 def test_who_was_erased_has_neither_name_nor_document() -> None:
