@@ -13,7 +13,7 @@ import pytest
 from aval.decoder import sandbox
 from aval.domain.keyring import Key, Keyring, Purpose
 from aval.operations import store_file
-from aval.operations.sweep_documents import expire_documents, renew_seals
+from aval.operations.sweep_documents import collect_objects, expire_documents, renew_seals
 from aval.storage.database import Database
 from tests.document_actors import Sender
 from tests.factories import make_keyring
@@ -143,3 +143,31 @@ async def test_fifty_uploads_at_once_get_an_answer_each(own_redemptions: Redempt
     own_redemptions.faults.clear()
     assert sorted({reply.status for reply in told}) == [201, 409]
     assert sum(reply.status == 201 for reply in told) == 12
+
+
+async def test_a_file_stored_in_vain_goes_at_once(own_redemptions: RedemptionStage, worker: Database):
+    sender = await Sender.make(own_redemptions)
+    told = await asyncio.gather(*(sender.post("rg", "front") for _ in range(3)))
+    (document,) = [reply.json["id"] for reply in told if reply.status == 201]
+    store = own_redemptions.parts.files
+    assert store is not None
+    assert await collect_objects(worker, store.store, most=50) == 2
+    path = f"/participants/me/documents/{document}"
+    deleted, *_ = await asyncio.gather(
+        own_redemptions.call("DELETE", path, headers=sender.headers), sender.put(document, "back")
+    )
+    assert deleted.status == 204
+    assert await collect_objects(worker, store.store, most=50) in (1, 2)  # the draft may have gone before the upload
+    assert await own_redemptions.value("select count(*) from document_objects") == 0
+
+
+async def test_no_method_but_get_views_a_file(redemptions: RedemptionStage):
+    sender = await Sender.make(redemptions)
+    document = (await sender.post()).json["id"]
+    for method in ("HEAD", "POST", "PUT", "DELETE"):
+        told = await redemptions.call(method, f"/documents/{document}/files/single", headers=sender.reviewer)
+        assert told.status in (404, 405)
+    assert await sender.acts(document) == ["document.created"]
+    part = await redemptions.call("GET", f"/documents/{document}/files/single?side=back", headers=sender.reviewer)
+    assert part.status == 400
+    assert await sender.acts(document) == ["document.created"]

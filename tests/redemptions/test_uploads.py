@@ -80,6 +80,8 @@ async def stored(sender: Sender) -> int:
         (f"multipart/form-data; boundary={'b' * 71}", 400, "QIT000001"),
         ("multipart/form-data; boundary=ação", 400, "QIT000001"),
         ("multipart/mixed; boundary=aval-tests-boundary", 415, "QIT000942"),
+        ('multipart/form-data; boundary=aval-tests-boundary; x="\nmultipart/mixed; boundary=b"', 415, "QIT000942"),
+        ("multipart/form-data; boundary=aval-tests-boundary\ntext/html", 415, "QIT000942"),
         ("application/json", 415, "QIT000942"),
         ("image/jpeg", 415, "QIT000942"),
         ("", 415, "QIT000942"),

@@ -1,6 +1,8 @@
 """Make a draft of a document from its first side, or add or replace a side of one."""
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -49,7 +51,7 @@ class Upload:
 
 async def create_document(db: Database, *, upload: Upload, document_type: str) -> IdentityDocument:
     """Make a draft with its first file. Raises Refusal."""
-    async with db.transaction() as connection:
+    async with _stored_in_vain(db, upload), db.transaction() as connection:
         await guard_living(connection, upload.tenant_key, upload.participant_key)
         refuse_new(await read_documents(connection, upload.tenant_key, upload.participant_key), document_type)
         now = await read_clock(connection)
@@ -73,7 +75,7 @@ async def create_document(db: Database, *, upload: Upload, document_type: str) -
 
 async def add_document_file(db: Database, *, upload: Upload) -> IdentityDocument:
     """Add or replace a side of a document that waits for files; the former file is destroyed. Raises Refusal."""
-    async with db.transaction() as connection:
+    async with _stored_in_vain(db, upload), db.transaction() as connection:
         await guard_living(connection, upload.tenant_key, upload.participant_key)
         before = await own_document(connection, upload.tenant_key, upload.participant_key, upload.document_key)
         refuse_side(before, upload.side)
@@ -88,6 +90,17 @@ async def add_document_file(db: Database, *, upload: Upload) -> IdentityDocument
         details = {"side": upload.side, "sha256": upload.file.sha256.hex()}
         await append_audit(connection, [act_on(document, "document.file_stored", upload.author, **details)])
     return document
+
+
+@asynccontextmanager
+async def _stored_in_vain(db: Database, upload: Upload) -> AsyncIterator[None]:
+    """Let the object go at once when its upload is refused; whoever repeats that would fill the store."""
+    try:
+        yield
+    except Refusal:
+        async with db.connection() as connection:
+            await discard_objects(connection, [(upload.tenant_key, upload.file.object_key)])
+        raise
 
 
 async def _with_file(connection: Connection, upload: Upload, document: IdentityDocument) -> IdentityDocument:

@@ -32,7 +32,7 @@ UPLOADS_MAX = 64  # in one process at once; each is a file on disk, not memory
 UPLOADS_OF_ONE_MAX = 4  # of one participant: who lets bodies drip takes no place from the others
 FILE = "file"
 
-_CONTENT_TYPE = re.compile(r"multipart/form-data[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
+_CONTENT_TYPE = re.compile(r"multipart/form-data[ \t]*(?:;.*)?", re.IGNORECASE)  # on one line: not sent twice
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _PLAIN = frozenset({b"", b"7bit", b"8bit", b"binary"})
 
