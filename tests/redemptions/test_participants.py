@@ -150,6 +150,7 @@ async def test_who_is_erased_has_no_number_left_and_their_purchases_stay(buyer: 
         assert mask not in str(rows) and buyer.person.document_number not in str(rows)
     read = await buyer.stage.call("GET", f"/purchases/{purchase['id']}", headers=await buyer.stage.operator())
     assert (read.status, read.json["status"]) == (200, "confirmed")
+    assert read.json["customer"] == {"id": str(buyer.person.key), "name": None, "emails": []}
     assert (await operate(buyer, "GET", "/statement")).json["total"] == 3
     devices = (await operate(buyer, "GET", "/devices")).json["items"]
     assert [device["status"] for device in devices] == ["removed"]

@@ -111,8 +111,9 @@ def told_purchase(
         profile = _opened(keyring, purchase.profile_sealed, f"participants/{purchase.participant_key}")
     customer = private.get("customer")
     if customer is None:
-        customer = {"id": purchase.participant_key, "name": purchase.participant_name}
-        customer["emails"] = profile.get("emails", [])
+        is_erased = purchase.profile_sealed is None  # then the name tells the id once more
+        name = None if is_erased else purchase.participant_name
+        customer = {"id": purchase.participant_key, "name": name, "emails": profile.get("emails", [])}
     shipping = private.get("shipping", profile.get("address"))
     return purchase_view(purchase, Shown(customer, shipping, challenge, delivery, told))
 
