@@ -2,20 +2,25 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from aval.decoder import sandbox
+from aval.domain.caller import Caller, CallerKind
+from aval.domain.campaign import Campaign
+from aval.domain.errors import Refusal
 from aval.domain.keyring import Key, Keyring, Purpose
+from aval.http.edge import Call
+from aval.http.redemptions.uploads import UPLOADS_MAX, UPLOADS_OF_CAMPAIGN_MAX, Reception
 from aval.operations import store_file
 from aval.operations.sweep_documents import collect_objects, expire_documents, renew_seals
 from aval.storage.database import Database
-from tests.document_actors import Sender
+from tests.document_actors import TYPE, Sender, form, part
 from tests.factories import make_keyring
 from tests.redemption_stage import RedemptionStage
 
@@ -171,3 +176,58 @@ async def test_no_method_but_get_views_a_file(redemptions: RedemptionStage):
     part = await redemptions.call("GET", f"/documents/{document}/files/single?side=back", headers=sender.reviewer)
     assert part.status == 400
     assert await sender.acts(document) == ["document.created"]
+
+
+async def test_a_campaign_whose_uploads_drip_leaves_places_to_others(redemptions: RedemptionStage):
+    dripping, other = await redemptions.campaign(), await redemptions.campaign()
+    reception, may_end = Reception(None), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await may_end.wait()
+        yield form(part("file", b"x"))
+
+    async def upload(campaign: Campaign) -> None:
+        caller = Caller(CallerKind.PARTICIPANT, "tests", frozenset(), campaign=campaign, participant_key=uuid4())
+        chunks = slow() if campaign is dripping else aiter_of(form(part("file", b"x")))
+        sent = {"content-type": TYPE}
+        call = Call("POST", "/x", {}, {}, sent, b"", "tests", chunks=chunks, caller_of_redemption=caller)
+        async with reception.received(call, frozenset()):
+            pass
+
+    sent = [asyncio.create_task(upload(dripping)) for _ in range(UPLOADS_MAX)]
+    await asyncio.sleep(0)
+    await upload(other)
+    may_end.set()
+    told = await asyncio.gather(*sent, return_exceptions=True)
+    assert sum(isinstance(each, Refusal) for each in told) == UPLOADS_MAX - UPLOADS_OF_CAMPAIGN_MAX
+    await asyncio.gather(*(upload(dripping) for _ in range(UPLOADS_OF_CAMPAIGN_MAX)))
+
+
+async def aiter_of(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+@pytest.mark.parametrize("first", ["upload", "side", "submit"])
+async def test_whatever_comes_with_an_erasure_leaves_nothing_to_decrypt(
+    own_redemptions: RedemptionStage, worker: Database, first: str
+):
+    sender = await Sender.make(own_redemptions)
+    document = (await sender.post()).json["id"]
+    calls = {
+        "upload": lambda: sender.post("selfie"),
+        "side": lambda: sender.put(document, "single"),
+        "submit": lambda: sender.submit(document),
+    }
+    path = f"/participants/{sender.person.key}/erase"
+    erasure = own_redemptions.call("POST", path, headers=sender.reviewer)
+    told, erased = await asyncio.gather(calls[first](), erasure)
+    assert erased.status == 200
+    assert told.status in (200, 201) or (told.status, told.code) in ((404, "113"), (404, "RDM000910"))
+    kept = "select count(*) from document_files where key_sealed is not null or object_id is not null"
+    assert await own_redemptions.value(kept) == 0
+    store = own_redemptions.parts.files
+    assert store is not None
+    await collect_objects(worker, store.store, most=50)
+    assert await own_redemptions.value("select count(*) from document_objects") == 0
+    assert (await sender.post("selfie")).status in (401, 404)
+    assert await own_redemptions.value(kept) == 0

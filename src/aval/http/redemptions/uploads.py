@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +30,7 @@ FIELD_BYTES_MAX = 64
 PART_HEADERS_MAX, PART_HEADER_BYTES_MAX = 8, 16_384
 UPLOADS_MAX = 64  # in one process at once; each is a file on disk, not memory
 UPLOADS_OF_ONE_MAX = 4  # of one participant: who lets bodies drip takes no place from the others
+UPLOADS_OF_CAMPAIGN_MAX = 48  # and no campaign, whose participants are many, takes the last one
 FILE = "file"
 
 _CONTENT_TYPE = re.compile(r"multipart/form-data[ \t]*(?:;.*)?", re.IGNORECASE)  # on one line: not sent twice
@@ -166,6 +167,7 @@ class Reception:
         self._spool = spool
         self._places = uploads_max
         self._of_one = CallsInProgress(UPLOADS_OF_ONE_MAX)
+        self._of_campaign = CallsInProgress(UPLOADS_OF_CAMPAIGN_MAX)
 
     @asynccontextmanager
     async def received(self, call: Call, names: frozenset[str]) -> AsyncIterator[Received]:
@@ -187,13 +189,15 @@ class Reception:
         assert sender.participant_key is not None
         if not self._places:
             raise busy()
-        leave = self._of_one.enter(sender.participant_key)
-        self._places -= 1
-        try:
-            yield
-        finally:
-            self._places += 1
-            leave()
+        with ExitStack() as places:
+            places.callback(self._of_one.enter(sender.participant_key))
+            if sender.campaign is not None:
+                places.callback(self._of_campaign.enter(sender.campaign.key))
+            self._places -= 1
+            try:
+                yield
+            finally:
+                self._places += 1
 
 
 async def _poured(call: Call, form: Form, content: BinaryIO) -> tuple[int, bytes]:
