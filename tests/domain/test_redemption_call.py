@@ -1,15 +1,31 @@
 """Budgets of redemptions and the twenty messages of a number."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from aval.domain.budget import BudgetFigures, BudgetStop, GuessHistory, WrongComparison
-from aval.domain.redemption_call import number_wait, retry_refusal, token_budget_refusal, token_stop
-from aval.domain.token import Alphabet
+from aval.domain.caller import Caller, CallerKind
+from aval.domain.redemption_call import RedemptionCall, number_wait, retry_refusal, token_budget_refusal, token_stop
+from aval.domain.token import Alphabet, Token
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+DEVICE = {"resource": "device"}
+
+
+def a_call(**change: Any) -> RedemptionCall:
+    call = RedemptionCall(
+        caller=Caller(CallerKind.PARTICIPANT, "participant:1", frozenset()),
+        operation_key=UUID(int=2),
+        participant_key=UUID(int=3),
+        path="/purchases/2/cancel",
+        correlation_id="app-1",
+    )
+    return replace(call, **change)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +61,16 @@ def test_a_spent_budget_of_digits_stops_digits_alone_and_only_where_nothing_take
     assert token_stop(history, BudgetFigures(), Alphabet.DIGITS, NOW) is None
     stop = token_stop(history, refusing, Alphabet.DIGITS, NOW)
     assert stop is not None and stop.reason == "approver_locked"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({}, ("rdm.purchase_not_found", {})), ({"unknown": "rdm.resource_not_found"}, ("rdm.resource_not_found", DEVICE))],
+)
+def test_what_is_unknown_is_told_by_its_kind(change: dict[str, Any], told: tuple[str, Any]) -> None:
+    refusal = a_call(**change).unknown_refusal()
+    assert (refusal.name, refusal.extra_fields) == told
+
+
+def test_nothing_of_a_call_prints() -> None:
+    assert repr(a_call(token=Token("7K2M9X"))) == "RedemptionCall"
