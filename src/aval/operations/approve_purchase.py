@@ -66,9 +66,7 @@ async def approve_purchases(
         moved = await move_judged(connection, told, purchases)
         answers = [_answer(each, purchases, moved) for each in judged]
         await _keep(connection, calls, judged, answers)
-        if may_wait:
-            answers = await _with_unchallenged(connection, asked, answers)
-    return answers
+        return await _with_unchallenged(connection, asked, answers) if may_wait else answers
 
 
 async def move_judged(

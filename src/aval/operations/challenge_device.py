@@ -33,4 +33,4 @@ async def challenge_device(
         )
         if not await insert_device_challenge(connection, integrator_key, challenge):
             raise Refusal("device.idempotency_conflict")
-    return challenge, facts.rp_id
+        return challenge, facts.rp_id

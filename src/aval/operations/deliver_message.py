@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import assert_never
 from uuid import UUID
 
 from aval.domain.calendar import wire_datetime
@@ -122,6 +123,8 @@ def _judged(message: PromisedMessage, delivery: Delivery, policy: RetryPolicy) -
             return Delivered(message, "failed", message.now, delivery.detail or "refused", is_channel_failure=False)
         case DeliveryOutcome.FAILED:
             return replace(_try_again(message, policy, delivery.detail or "failed"), is_channel_failure=True)
+        case _:
+            assert_never(delivery.outcome)
 
 
 def _try_again(message: PromisedMessage, policy: RetryPolicy, error: str) -> Delivered:
