@@ -33,6 +33,7 @@ class JwksPolicy:
     refresh: timedelta = timedelta(hours=1)  # after this the keys are asked for again
     retry: timedelta = timedelta(seconds=10)  # the least time between two questions, whatever tokens come
     keep: timedelta = timedelta(hours=24)  # how long the last keys are good while the issuer is away
+    patience: timedelta = timedelta(milliseconds=250)  # how long a call with a known key waits for newer ones
 
 
 @dataclass(frozen=True, slots=True)

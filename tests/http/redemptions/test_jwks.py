@@ -20,7 +20,11 @@ from aval.ports import OutboundAnswer, OutboundCall
 from tests.oidc_issuer import Issuer, issuing
 
 POLICY = JwksPolicy(
-    timeout=timedelta(seconds=1), refresh=timedelta(minutes=10), retry=timedelta(seconds=10), keep=timedelta(hours=24)
+    timeout=timedelta(seconds=1.5),
+    refresh=timedelta(minutes=10),
+    retry=timedelta(seconds=10),
+    keep=timedelta(hours=24),
+    patience=timedelta(seconds=0.5),
 )
 
 
@@ -123,6 +127,16 @@ async def test_the_last_good_keys_last_through_an_outage_but_not_for_ever(reader
     reader.issuer.fail(None)
     reader.clock.now += 10
     assert await reader.knows("rsa-1")
+
+
+async def test_a_known_key_does_not_wait_for_an_issuer_that_hangs(reader: Reader) -> None:
+    assert await reader.knows("rsa-1")
+    reader.issuer.fail("hang", "")
+    reader.clock.now += 3_600
+    of_nobody = asyncio.create_task(reader.knows("of-nobody"))
+    found = await asyncio.gather(*(reader.find("rsa-1") for _ in range(5)))
+    assert all(found) and not of_nobody.done()
+    assert not await of_nobody
 
 
 async def test_an_issuer_that_never_answered_vouches_for_nobody(reader: Reader) -> None:

@@ -58,8 +58,9 @@ class IssuerKeys:
         if len(self._issuers) > ISSUERS_MAX:
             self._issuers.popitem(last=False)
         wanted = (kid, algorithm)
-        if (wanted not in issuer.keys or self._is_old(issuer, self._policy.refresh)) and self._may_ask(issuer):
-            await self._ask(address, issuer)
+        is_known = wanted in issuer.keys and not self._is_old(issuer, self._policy.keep)
+        if (not is_known or self._is_old(issuer, self._policy.refresh)) and self._may_ask(issuer):
+            await self._ask(address, issuer, patience=self._policy.patience if is_known else None)
         return None if self._is_old(issuer, self._policy.keep) else issuer.keys.get(wanted)
 
     def _is_old(self, issuer: _Issuer, limit: timedelta) -> bool:
@@ -70,11 +71,16 @@ class IssuerKeys:
             return True
         return self._monotonic() - issuer.asked_at >= self._policy.retry.total_seconds()
 
-    async def _ask(self, address: str, issuer: _Issuer) -> None:
+    async def _ask(self, address: str, issuer: _Issuer, *, patience: timedelta | None) -> None:
+        """Wait for an answer; with `patience` no longer than that, for the last one is good as well."""
         if issuer.fetching is None:
             issuer.asked_at = self._monotonic()
             issuer.fetching = asyncio.create_task(self._fetch(address, issuer))
-        await asyncio.shield(issuer.fetching)  # whoever began it may go away
+        waiting = asyncio.shield(issuer.fetching)  # whoever began it may go away
+        if patience is None:
+            await waiting
+        else:
+            await asyncio.wait({waiting}, timeout=patience.total_seconds())
 
     async def _fetch(self, address: str, issuer: _Issuer) -> None:
         try:
