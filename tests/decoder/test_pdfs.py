@@ -3,6 +3,7 @@
 import binascii
 import zlib
 from io import BytesIO
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -83,7 +84,15 @@ def test_what_a_document_hides_refuses_it(content: bytes):
 
 
 NOTED = picture(exif=exif(), comment=CANARY)
+PLAIN = picture()
+PASSES = picture(progressive=True)
+BETWEEN = PASSES.rindex(b"\xff\xda")
+TOLD = b"\xff\xe1\0\x22Exif\0\0" + CANARY.encode().ljust(26)
 PACKED = {
+    "with a second picture behind it": photo(b"/DCTDecode", PLAIN + NOTED),
+    "with a film behind it": photo(b"/DCTDecode", PLAIN + b"\0\0\0\x18ftypmp42" + CANARY.encode()),
+    "with room before its notes": photo(b"/DCTDecode", PLAIN[:2] + b"\xff\xff" + TOLD + PLAIN[2:]),
+    "with notes between its passes": photo(b"/DCTDecode", PASSES[:BETWEEN] + TOLD + PASSES[BETWEEN:]),
     "plain": photo(b"/DCTDecode", NOTED),
     "in short": photo(b"/DCT", NOTED),
     "by reference": photo(b" 6 0 R", NOTED, (6, b"/DCTDecode")),
@@ -102,3 +111,11 @@ def test_a_photo_in_a_document_loses_its_metadata_however_it_is_packed(content: 
     assert shown.get_object()["/Filter"] == "/DCTDecode"
     assert CANARY.encode() not in kept
     assert Image.open(BytesIO(kept[kept.index(b"\xff\xd8\xff") :])).size == (320, 240)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "CMYK"}, {"quality": 100}], ids=str)
+def test_a_photo_in_a_document_shows_what_it_showed(options: dict[str, Any]):
+    sent = picture(exif=exif(), comment=CANARY, **options)
+    kept = rewritten(photo(b"/DCTDecode", sent))
+    start = kept.index(b"\xff\xd8\xff")
+    assert Image.open(BytesIO(kept[start:])).tobytes() == Image.open(BytesIO(sent)).tobytes()

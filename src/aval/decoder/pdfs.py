@@ -1,5 +1,6 @@
 """PDF documents: read whole, refused if they do anything, and written anew with their pages alone."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ _ELSEWHERE = "/F"  # of a stream: the file its bytes are to be fetched from
 _PHOTO_FILTERS = ("/DCTDecode", "/DCT")
 _PAGE_KEYS = frozenset({"/Type", "/Parent", "/MediaBox", "/CropBox", "/Rotate", "/Resources", "/Contents", "/UserUnit"})
 _NOTES = ("/Metadata", "/PieceInfo", "/LastModified", "/AA", "/A", "/OpenAction", "/Annots", "/Thumb", "/StructParents")
+_START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA  # of a JPEG
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # neither what a scan escapes, nor its restarts, nor room
 _METADATA_MARKERS = frozenset({*range(0xE1, 0xE2), *range(0xE3, 0xEE), 0xEF, 0xFE})  # APPn but 0, 2 and 14; comments
 
 
@@ -144,11 +147,15 @@ def _strip(photo: StreamObject) -> None:
 
 
 def _without_metadata(data: bytes) -> bytes:
-    """A JPEG inside the document without the segments that tell where and by whom it was taken."""
-    kept, at = bytearray(data[:2]), 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
-        if data[at + 1] not in _METADATA_MARKERS:
+    """A JPEG inside the document without what tells where and by whom it was taken, or comes after its end."""
+    kept, at = bytearray(_START), max(data.find(_START), 0) + len(_START)
+    while (found := _MARKER.search(data, at)) is not None and found.group() != _END:
+        at, marker = found.start(), found.group()[1]
+        end = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+        if marker == _SCAN:
+            following = _MARKER.search(data, end)
+            end = len(data) if following is None else following.start()
+        if marker not in _METADATA_MARKERS:
             kept += data[at:end]
         at = end
-    return bytes(kept + data[at:])
+    return bytes(kept + _END)
