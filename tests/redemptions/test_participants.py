@@ -6,6 +6,9 @@ from uuid import uuid4
 
 import pytest
 
+from aval.operations import end_purchase
+from aval.operations.confirm_redemption import keep_judged
+from aval.storage.database import Connection
 from tests.buyers import Buyer, a_purchase
 from tests.factories import Reply
 from tests.redemption_stage import RedemptionStage
@@ -169,6 +172,26 @@ async def test_answers_kept_for_repetitions_go_with_the_person(buyer: Buyer) -> 
     assert await buyer.stage.fetch(kept, buyer.campaign.key) == [(None,)] * 3
     again = await buyer.validate(purchase, idempotency_key="k", headers=buyer.impersonated)
     assert b"Helena" not in again.body
+
+
+async def test_an_answer_on_its_way_is_not_kept_past_an_erasure(buyer: Buyer, monkeypatch: pytest.MonkeyPatch) -> None:
+    canceled, is_told, may_keep = await buyer.bought(), asyncio.Event(), asyncio.Event()
+    await buyer.cancel(canceled)
+
+    async def slowly(connection: Connection, answered: Any) -> None:
+        is_told.set()
+        await may_keep.wait()
+        await keep_judged(connection, answered)
+
+    monkeypatch.setattr(end_purchase, "keep_judged", slowly)
+    answering = asyncio.create_task(buyer.cancel(canceled, idempotency_key="k"))
+    await is_told.wait()
+    erasing = asyncio.create_task(operate(buyer, "POST", "/erase"))
+    await asyncio.sleep(0.2)
+    may_keep.set()
+    assert [reply.status for reply in await asyncio.gather(answering, erasing)] == [200, 200]
+    kept = "select body from idempotency_keys where integrator_id = $1 and path like '/purchases/%'"
+    assert await buyer.stage.fetch(kept, buyer.campaign.key) == [(None,)]
 
 
 async def test_no_log_in_keeps_somebody_else_from_being_erased(buyer: Buyer) -> None:

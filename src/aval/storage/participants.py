@@ -135,8 +135,14 @@ async def erase_participant_row(
 async def erase_kept_answers(connection: Connection, integrator_key: UUID, participant_key: UUID) -> None:
     """Empty the answers kept for repetitions of calls on purchases and devices of a participant: who, and which number.
 
-    They count as a day old from now on: a repetition is judged anew, and finds its purchase or device ended.
+    They count as a day old from now on: a repetition is judged anew, and finds its purchase or device ended. Answers on
+    their way are waited for; whoever locks a purchase later reads its person anew.
     """
+    await connection.execute(
+        "select from purchases where participant_id = $2 and integrator_id = $1 order by purchase_id for no key update",
+        integrator_key,
+        participant_key,
+    )
     await connection.execute(
         "update idempotency_keys k set status = null, body = null, created_at = k.created_at - interval '24 hours'"
         " where k.integrator_id = $1 and (k.path like '/participants/' || $2::uuid || '/devices/%' or k.path in ("
