@@ -72,8 +72,7 @@ async def _locked(connection: Connection, call: RedemptionCall) -> _Locked | Kep
     if purchase is None or call.participant_key not in (None, purchase.participant_key):
         raise call.unknown_refusal()
     kept = kept_of(call, remembered)
-    if isinstance(kept, Exception):
-        raise kept
+    assert not isinstance(kept, Exception)  # such a call has no body that could be another
     return kept or _Locked(purchase, challenge, now)
 
 
