@@ -364,3 +364,7 @@ def test_what_is_no_evidence_is_told_apart(text: bytes) -> None:
 def test_an_empty_record_holds_in_nothing_but_its_own_seal() -> None:
     report = checked(sealed({}, KEY, at=AT))
     assert report.holds == [Check.SEAL, Check.KEY]
+
+
+def test_nothing_of_an_approval_prints() -> None:
+    assert repr(approval_of(Kind.TED, None)) == "Approval"

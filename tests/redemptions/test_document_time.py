@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 
 from aval.domain.file_cipher import FileTampered, decrypted, place_of_file, place_of_key
+from aval.domain.identity_document import IdentityDocument
 from aval.domain.keyring import Key, KeyMissing, Keyring, Purpose
-from aval.operations import sweep_documents
+from aval.operations import decide_document, read_document_file, sweep_documents
 from aval.operations.ask_documents_again import ask_documents_again
 from aval.operations.destroy_documents import destroy_documents
 from aval.operations.sweep_documents import (
@@ -21,10 +22,13 @@ from aval.operations.sweep_documents import (
     purge_documents,
     renew_seals,
 )
+from aval.operations.upload_document import guard_living
+from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
 from aval.storage.document_objects import UNCLAIMED_FOR
 from aval.storage.document_store import DocumentStore
 from aval.storage.document_sweeps import Due, guard_owners
+from aval.storage.identity_documents import destroy_files, find_document
 from aval.storage.participants import guard_participants
 from tests.document_actors import Sender
 from tests.factories import KeyringHolder, make_keyring
@@ -293,6 +297,46 @@ async def test_after_erasure_no_copy_of_the_object_can_be_read(sender: Sender):
     assert keys == [(None, None)]
     assert await sender.acts(draft) == ["document.created", "document.deleted"]
     assert (await sender.acts(document))[-1] == "document.purged"
+
+
+async def test_a_file_that_goes_while_it_is_looked_at_is_not_there(sender: Sender, monkeypatch: pytest.MonkeyPatch):
+    document = await sender.submitted()
+    tenant = sender.campaign.key
+
+    async def found_and_purged(connection: Connection, *arguments: Any, **named: Any) -> IdentityDocument | None:
+        found = await find_document(connection, *arguments, **named)
+        async with sender.stage.db.connection() as other:
+            await destroy_files(other, [(tenant, UUID(document))], await read_clock(other))
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(read_document_file, "find_document", found_and_purged)
+        told = await sender.view(document)
+    assert (told.status, told.code) == (404, "RDM000910")
+    assert "document.viewed" not in await sender.acts(document)
+
+
+async def test_a_file_whose_object_is_collected_while_it_is_looked_at_is_not_there(sender: Sender):
+    document = await sender.submitted()
+    assert (await sender.view(document)).status == 200
+    (stored,) = objects_on_disk(sender)
+    stored.unlink()
+    told = await sender.view(document)
+    assert (told.status, told.code) == (404, "RDM000910")
+
+
+async def test_a_draft_that_goes_before_its_decision_is_not_there(sender: Sender, monkeypatch: pytest.MonkeyPatch):
+    document = (await sender.post()).json["id"]
+    path = f"/participants/me/documents/{document}"
+
+    async def after_its_owner(*arguments: Any) -> None:
+        assert (await sender.stage.call("DELETE", path, headers=sender.headers)).status == 204
+        await guard_living(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decide_document, "guard_living", after_its_owner)
+        told = await sender.decide(document, "approve")
+    assert (told.status, told.code) == (404, "RDM000910")
 
 
 async def test_seals_follow_the_current_key_so_that_the_former_can_go(sender: Sender, worker: Database):

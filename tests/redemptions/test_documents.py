@@ -105,6 +105,22 @@ async def test_only_a_document_that_waits_for_files_takes_them(redemptions: Rede
         assert (told.status, told.code, told.json["extra_fields"]["status"]) == (409, "RDM000912", status)
 
 
+async def test_what_is_not_there_can_be_neither_decided_nor_looked_at(redemptions: RedemptionStage):
+    sender = await Sender.make(redemptions)
+    unknown = str(uuid4())
+    for told in (await sender.decide(unknown, "approve"), await sender.view(unknown)):
+        assert (told.status, told.code) == (404, "RDM000910")
+    document = await sender.submitted()
+    assert (await sender.view(document, "back")).code == "RDM000910"
+
+
+async def test_a_side_that_its_type_lacks_is_refused(redemptions: RedemptionStage):
+    sender = await Sender.make(redemptions)
+    document = (await sender.post("rg", "front")).json["id"]
+    assert (await sender.put(document, "single")).code == "QIT000001"
+    assert (await sender.put(document, "back")).status == 200
+
+
 async def test_a_draft_is_erased_with_its_file(redemptions: RedemptionStage):
     sender = await Sender.make(redemptions)
     document = (await sender.post()).json["id"]

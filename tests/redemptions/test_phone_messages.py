@@ -188,3 +188,15 @@ async def test_a_message_dies_with_the_number_it_was_promised_to(
     ((_, text),) = post.texts
     assert "nao e mais o dispositivo de seguranca" in text
     assert await own_redemptions.value("select count(*) from outbox where state = 'ready'") == 0
+
+
+async def test_a_notice_to_a_number_that_was_erased_is_not_sent(owner: Owner, post: Post) -> None:
+    await owner.activate("+5511987651234")
+    await owner.activate("+5511987655678")
+    path = f"/participants/{owner.person.key}/erase"
+    erased = await owner.stage.call("POST", path, headers=await owner.stage.operator())
+    assert erased.status == 200, erased.body
+    assert set(await post.carry()) == {"void"} and post.sent == []
+    assert await owner.stage.fetch(
+        "select last_error, count(*) from outbox where payload ->> 'notice' is not null group by 1"
+    ) == [("contact_erased", 1)]

@@ -143,6 +143,16 @@ async def test_answers_are_kept_for_a_day_and_refusals_not_at_all(buyer: Buyer) 
     assert (await buyer.resend(made, idempotency_key="r-1")).json["approval"]["generation"] == 3
 
 
+async def test_a_token_that_came_too_late_is_not_kept_under_its_key(buyer: Buyer) -> None:
+    made = await buyer.bought()
+    await buyer.shift(made, timedelta(hours=1))
+    late, again = [await buyer.validate(made, idempotency_key="v-1") for _ in range(2)]
+    assert (late.status, is_replay(late), is_replay(again)) == (again.status, False, False) and late.status >= 400
+    assert (await buyer.read(made))["rejection_reason"] == "approval_window_expired"
+    kept = "select count(*) from idempotency_keys where integrator_id = $1 and path like '%/validate_token'"
+    assert await buyer.stage.value(kept, buyer.campaign.key) == 0
+
+
 async def test_confirm_and_cancel_are_kept_like_any_call(redemptions: RedemptionStage) -> None:
     buyer = await Buyer.make(redemptions, has_phone=False, policy={})
     made, other = await buyer.authorize(a_purchase(1)), await buyer.authorize(a_purchase(1))

@@ -56,6 +56,19 @@ async def test_the_sweeper_fails_registrations_past_their_window(stage: Redempti
     assert await buyer.owner.events(device) == ["device.failed"]
 
 
+async def test_a_registration_whose_token_is_judged_elsewhere_is_left_for_the_next_sweep(
+    stage: RedemptionStage, settle_db: Database
+) -> None:
+    buyer = await Buyer.make(stage, has_phone=False, points=0)
+    device = await buyer.owner.register()
+    await buyer.owner.shift(device, HOUR)
+    async with stage.db.transaction() as connection:
+        await connection.execute("select from challenges for no key update")
+        assert await expire_windows(settle_db, most=10) == (0, 0)
+    assert await buyer.owner.status(device) == ("pending_verification", None)
+    assert await expire_windows(settle_db, most=10) == (1, 0)
+
+
 async def test_the_sweeper_expires_authorizations_from_a_watermark_on(
     stage: RedemptionStage, settle_db: Database
 ) -> None:
