@@ -36,6 +36,8 @@ def test_nearly_every_setting_is_judged() -> None:
     free = {setting.variable for setting in every_setting()} - {setting.variable for setting in JUDGED}
     assert free == {
         *("AVAL_HOST", "AVAL_SMS_URL", "AVAL_SMS_GATEWAY_KEY", "AVAL_EMAIL_FROM"),
+        *("AVAL_ITEM_VALIDATOR_KEY", "AVAL_RISK_KEY"),
+        *("AVAL_DOCUMENTS_REGION", "AVAL_DOCUMENTS_KEY_ID", "AVAL_DOCUMENTS_SECRET"),  # judged by the store
         "AVAL_ADMIN_KEY",  # judged by the commands that use it
     }
 
