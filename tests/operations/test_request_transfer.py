@@ -51,6 +51,23 @@ async def test_one_key_with_other_bodies_at_once_is_one_operation_and_conflicts(
     assert Counter((a.status, a.code) for a in answers) == {(202, None): 5, (409, "PXT000902"): 15}
 
 
+async def test_who_never_wins_is_told_to_come_again(
+    stage: Stage, party: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that others take and free again between two looks; it cannot be in earnest, as nothing is ever freed."""
+
+    async def taken(*_: object) -> frozenset[UUID]:
+        return frozenset()
+
+    body = party.pix()
+    with monkeypatch.context() as patched:
+        patched.setattr("aval.operations.request_transfer.insert_transfers", taken)
+        refused = await stage.call(party, "POST", "pix_transfer", body)
+    assert (refused.status, refused.code) == (503, "QIT000944")
+    made = await stage.call(party, "POST", "pix_transfer", body)
+    assert (made.status, "idempotent-replayed" in made.headers) == (202, False)
+
+
 async def test_kinds_and_integrators_have_request_keys_of_their_own(stage: Stage, party: Party):
     key, other = str(uuid4()), await stage.party()
     made = [

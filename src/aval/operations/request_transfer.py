@@ -21,7 +21,7 @@ from aval.operations.device_choices import open_sessions, sessions_of, with_devi
 from aval.operations.fresh import fresh_key
 from aval.operations.guard_approvers import Guard, guard_approvers
 from aval.storage.comparisons import read_guess_histories
-from aval.storage.database import Connection, Database
+from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.device_sessions import read_used_sessions
 from aval.storage.devices import SessionTaken
 from aval.storage.message_counts import ApproverId, read_message_histories
@@ -63,7 +63,8 @@ async def request_transfers(
 
     No money is held at creation, so no account is locked; what two requests could both take is unique in the schema.
     An approver whose messages are limited is locked and counted before anything is stored (docs/adr/0023).
-    With `may_wait` no result is ALONE. Raises PrincipalStale (as a result) when the caller's cached settings are old.
+    With `may_wait` no result is ALONE; who never wins has LockNotWon. The result is PrincipalStale when the caller's
+    cached settings are old.
     """
     answers: list[Requested | Exception | Postponed] = []
     for _ in range(TRIES_MAX):
@@ -85,8 +86,8 @@ async def request_transfers(
         except SessionTaken:  # by a neighbour of the batch or meanwhile: nothing of it was kept
             answers = [ALONE] * len(requests)
         if not may_wait or ALONE not in answers:
-            break
-    return answers
+            return answers
+    return [LockNotWon() if answer is ALONE else answer for answer in answers]  # a key is taken by nobody known
 
 
 async def read_facts(connection: Connection, requests: Sequence[TransferRequest], rules: Rules) -> list[RequestFacts]:
