@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from aval.domain.caller import Caller, CallerKind
+from aval.domain.campaign import Campaign, TwoFactorPolicy
 from aval.domain.errors import Refusal
 from aval.domain.identity_document import FILE_BYTES_MAX
 from aval.domain.keyring import Keyring, Purpose
 from aval.http.edge import Call
+from aval.http.redemptions import uploads
 from aval.http.redemptions.uploads import UPLOADS_MAX, UPLOADS_OF_ONE_MAX, Form, Malformed, Reception
 from tests.document_actors import BOUNDARY, TYPE, Sender, document_form, form, part
 from tests.factories import KeyringHolder, make_keyring
@@ -220,8 +223,12 @@ async def test_without_a_key_for_documents_nothing_is_taken(redemptions: Redempt
     assert await stored(sender) == 0
 
 
+CAMPAIGN = Campaign(uuid4(), "c", "c", "C", "live", "active", "pt-BR", "UTC", {}, {}, 1, TwoFactorPolicy())
+
+
 def call_of(chunks: AsyncIterator[bytes], participant: UUID | None = None) -> Call:
-    caller = Caller(CallerKind.PARTICIPANT, "tests", frozenset(), participant_key=participant or uuid4())
+    key = participant or uuid4()
+    caller = Caller(CallerKind.PARTICIPANT, "tests", frozenset(), campaign=CAMPAIGN, participant_key=key)
     headers = {"content-type": TYPE}
     return Call("POST", "/x", {}, {}, headers, b"", "tests", chunks=chunks, caller_of_redemption=caller)
 
@@ -277,11 +284,29 @@ async def test_a_participant_whose_uploads_drip_takes_no_place_from_others():
     await asyncio.sleep(0)
     await upload(pieces(form(part("file", b"x")), 9))
     may_end.set()
-    told = await asyncio.gather(*sent, return_exceptions=True)
-    refused = [each for each in told if each is not None]
-    assert len(refused) == UPLOADS_MAX - UPLOADS_OF_ONE_MAX
-    assert {each.name for each in refused if isinstance(each, Refusal)} == {"qit.too_many_requests"}
+    await asyncio.gather(*sent)  # each in its turn, and none refused
     await upload(pieces(form(part("file", b"x")), 9), dripping)
+
+
+async def test_who_gets_no_turn_is_refused_after_a_while(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(uploads, "TURN_WAIT", timedelta(milliseconds=20))
+    reception, may_end, dripping = Reception(None), asyncio.Event(), uuid4()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await may_end.wait()
+        yield form(part("file", b"x"))
+
+    async def upload() -> None:
+        async with reception.received(call_of(slow(), dripping), frozenset()):
+            pass
+
+    sent = [asyncio.create_task(upload()) for _ in range(UPLOADS_OF_ONE_MAX)]
+    await asyncio.sleep(0)
+    with pytest.raises(Refusal) as refused:
+        await upload()
+    assert refused.value.name == "qit.too_many_requests"
+    may_end.set()
+    await asyncio.gather(*sent)
 
 
 def test_a_form_holds_no_more_than_the_piece_it_was_fed():

@@ -1,8 +1,11 @@
 """How often and how much at once a caller may call, counted in this process."""
 
+import asyncio
 import math
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from uuid import UUID
 
 from aval.domain.errors import Refusal
@@ -100,3 +103,33 @@ class CallsInProgress:
                 del self._count[integrator]
 
         return leave
+
+
+class Turns:
+    """Lets each of many do so much at once; what comes on top waits for its turn, and is refused after a while."""
+
+    def __init__(self, at_once_max: int, wait: timedelta) -> None:
+        self._at_once_max = at_once_max
+        self._wait = wait
+        self._turns: dict[UUID, asyncio.Semaphore] = {}
+        self._present: Counter[UUID] = Counter()
+
+    @asynccontextmanager
+    async def turn(self, who: UUID) -> AsyncIterator[None]:
+        """Wait for a turn and hold it; raises the refusal when busy."""
+        turns = self._turns.setdefault(who, asyncio.Semaphore(self._at_once_max))
+        self._present[who] += 1
+        try:
+            try:
+                async with asyncio.timeout(self._wait.total_seconds()):
+                    await turns.acquire()
+            except TimeoutError:
+                raise too_many_requests("busy", 1) from None
+            try:
+                yield
+            finally:
+                turns.release()
+        finally:
+            self._present[who] -= 1
+            if not self._present[who]:
+                del self._present[who], self._turns[who]

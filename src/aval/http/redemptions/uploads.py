@@ -7,8 +7,9 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,16 +22,17 @@ from aval.domain.file_type import HEAD_BYTES, media_type_of
 from aval.domain.identity_document import FILE_BYTES_MAX
 from aval.http.edge import Call
 from aval.http.limits import closing
-from aval.http.rates import CallsInProgress
+from aval.http.rates import CallsInProgress, Turns
 from aval.operations.store_file import ReceivedFile, busy, lent_space
 
 ENVELOPE_BYTES_MAX = 65_536  # boundaries, headers of parts – names of files among them – and the small fields
 UPLOAD_BYTES_MAX = FILE_BYTES_MAX + ENVELOPE_BYTES_MAX
 FIELD_BYTES_MAX = 64
 PART_HEADERS_MAX, PART_HEADER_BYTES_MAX = 8, 16_384
-UPLOADS_MAX = 64  # in one process at once; each is a file on disk, not memory
-UPLOADS_OF_ONE_MAX = 4  # of one participant: who lets bodies drip takes no place from the others
-UPLOADS_OF_CAMPAIGN_MAX = 48  # and no campaign, whose participants are many, takes the last one
+UPLOADS_MAX = 128  # in one process at once; each is a file on disk, not memory
+UPLOADS_OF_ONE_MAX = 4  # of one participant; who lets bodies drip takes no place from the others, further ones wait
+UPLOADS_OF_CAMPAIGN_MAX = 96  # and no campaign, whose participants are many, takes the last one
+TURN_WAIT = timedelta(seconds=15)  # of a participant's fifth, before a byte of it is read
 FILE = "file"
 
 _CONTENT_TYPE = re.compile(r"multipart/form-data[ \t]*(?:;.*)?", re.IGNORECASE)  # on one line: not sent twice
@@ -166,38 +168,41 @@ class Reception:
     def __init__(self, spool: Path | None, *, uploads_max: int = UPLOADS_MAX) -> None:
         self._spool = spool
         self._places = uploads_max
-        self._of_one = CallsInProgress(UPLOADS_OF_ONE_MAX)
+        self._of_one = Turns(UPLOADS_OF_ONE_MAX, TURN_WAIT)
         self._of_campaign = CallsInProgress(UPLOADS_OF_CAMPAIGN_MAX)
 
     @asynccontextmanager
     async def received(self, call: Call, names: frozenset[str]) -> AsyncIterator[Received]:
         """Read the form of a call with the file and exactly these fields; raises Refusal."""
         form = Form(names | {FILE}, _boundary_of(call))
-        with self._place(call.redeemer), lent_space(self._spool) as content:
-            try:
-                size, digest = await _poured(call, form, content)
-            except Malformed:
-                raise schema_refusal(("body", "invalid_form")) from None
-            if not form.is_whole or not form.has_file or form.fields.keys() != names:
-                missing = sorted((names | {FILE}) - form.fields.keys() - ({FILE} if form.has_file else set()))
-                raise schema_refusal(*((name, "missing") for name in missing or ["body"]))
-            content.seek(0)
-            yield Received(form.fields, content, size, digest, content.read(HEAD_BYTES))
+        sender = call.redeemer
+        assert sender.participant_key is not None
+        async with self._of_one.turn(sender.participant_key):
+            with self._place(sender), lent_space(self._spool) as content:
+                yield await self._read(call, form, names, content)
+
+    async def _read(self, call: Call, form: Form, names: frozenset[str], content: BinaryIO) -> Received:
+        try:
+            size, digest = await _poured(call, form, content)
+        except Malformed:
+            raise schema_refusal(("body", "invalid_form")) from None
+        if not form.is_whole or not form.has_file or form.fields.keys() != names:
+            missing = sorted((names | {FILE}) - form.fields.keys() - ({FILE} if form.has_file else set()))
+            raise schema_refusal(*((name, "missing") for name in missing or ["body"]))
+        content.seek(0)
+        return Received(form.fields, content, size, digest, content.read(HEAD_BYTES))
 
     @contextmanager
     def _place(self, sender: Caller) -> Iterator[None]:
-        assert sender.participant_key is not None
         if not self._places:
             raise busy()
-        with ExitStack() as places:
-            places.callback(self._of_one.enter(sender.participant_key))
-            if sender.campaign is not None:
-                places.callback(self._of_campaign.enter(sender.campaign.key))
-            self._places -= 1
-            try:
-                yield
-            finally:
-                self._places += 1
+        leave = self._of_campaign.enter(sender.tenant.key)
+        self._places -= 1
+        try:
+            yield
+        finally:
+            self._places += 1
+            leave()
 
 
 async def _poured(call: Call, form: Form, content: BinaryIO) -> tuple[int, bytes]:
