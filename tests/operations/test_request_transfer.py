@@ -6,8 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from aval.domain.errors import Refusal
 from aval.domain.money import Brl
-from tests.factories import Party
+from aval.domain.request import TransferRequest
+from aval.operations.coalesce import Postponed
+from aval.operations.request_transfer import Requested, Rules, request_transfers
+from aval.operations.transfer_desk import TransferDesk
+from tests.factories import Party, make_keyring
 from tests.stage import PENDING, Stage
 
 E2E = "E12345678202611231430aB3dE5fG7h{}"
@@ -172,3 +177,40 @@ async def test_one_stale_caller_is_read_anew_among_neighbours(stage: Stage, part
     await stage.execute("update integrators set version = version + 1 where integrator_id = $1", other.key)
     answers = await asyncio.gather(*(stage.create(owner) for owner in (party, other, party, other)))
     assert [answer.status for answer in answers] == [202] * 4
+
+
+TWIN = """
+insert into operations
+select (jsonb_populate_record(o, jsonb_build_object('operation_id', gen_random_uuid(),
+        'request_control_key', $2::uuid, 'end_to_end_id', null))).*
+  from operations o where o.operation_id = $1
+"""
+
+
+async def test_batches_with_the_same_keys_in_another_order_do_not_block_each_other(
+    stage: Stage, party: Party, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[TransferRequest] = []
+
+    async def gather(_: TransferDesk, request: TransferRequest) -> Requested:
+        asked.append(request)
+        raise Refusal("qit.not_found")
+
+    made = await stage.request(party)
+    first, held_up, last = sorted(uuid4() for _ in range(3))
+    with monkeypatch.context() as patched:
+        patched.setattr(TransferDesk, "request", gather)
+        for key in (first, held_up, last, last, held_up, first):
+            await stage.call(party, "POST", "pix_transfer", party.pix(request_control_key=str(key)))
+    api, keyring, rules = await stage.open_as("aval_app_api"), make_keyring(), Rules()
+
+    async def batch(requests: list[TransferRequest]) -> list[Requested | Exception | Postponed]:
+        return await request_transfers(api, requests=requests, keyring=keyring, rules=rules, may_wait=False)
+
+    async with stage.db.transaction() as connection:
+        await connection.execute(TWIN, made, held_up)
+        both = asyncio.gather(batch(asked[:3]), batch(asked[3:]))
+        await asyncio.sleep(0.3)  # both wait for the one key
+    results = [result for results in await both for result in results]
+    assert sum(isinstance(result, Requested) for result in results) == 2
+    assert sum(isinstance(result, Postponed) for result in results) == 4

@@ -165,9 +165,11 @@ async def insert_transfers(
 
     A draft is transfer, challenge, and the keys of the message and of its template (None: the default text). Answers
     the keys that were stored. A missing one met a request with its request_control_key or end_to_end_id that was stored
-    meanwhile; nothing of it exists.
+    meanwhile; nothing of it exists. Drafts are stored in the order of their keys: two batches that met the same keys in
+    another order would wait for each other until PostgreSQL noticed.
     """
-    rows = await connection.fetch(_INSERT, *columns(_columns_of(*draft) for draft in drafts))
+    in_order = sorted(drafts, key=lambda draft: draft[0].request_control_key.int)
+    rows = await connection.fetch(_INSERT, *columns(_columns_of(*draft) for draft in in_order))
     return frozenset(row["operation_id"] for row in rows)
 
 
