@@ -122,8 +122,8 @@ async def test_of_two_that_end_a_purchase_one_wins(
         if against == "window":
             await buyer.shift(made, timedelta(hours=1) - timedelta(milliseconds=40))
             await buyer.stage.execute(
-                "update challenges set issued_at = clock_timestamp(), expires_at = clock_timestamp() +"
-                " interval '5 minutes' where operation_id = $1::uuid",
+                "update challenges set issued_at = approval_deadline - interval '1 second',"
+                " expires_at = approval_deadline + interval '299 seconds' where operation_id = $1::uuid",
                 made["id"],
             )
         rival = rival_of(twins, against, made, operator)

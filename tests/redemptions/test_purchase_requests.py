@@ -379,6 +379,10 @@ async def test_nobody_outside_is_asked_about_what_is_refused_anyway_or_was_decid
         assert (await buyer.buy(idempotency_key="k-1")).status == 202
     (asked,) = oracle.asked
     assert asked.recorded["client_address"] == "127.0.0.1"
+    path = f"/campaigns/{buyer.campaign.campaign_id}"
+    await redemptions.call("PATCH", path, {"status": "paused"}, headers=await redemptions.operator())
+    assert (await buyer.buy()).code == "RDM000914"
+    assert len(oracle.asked) == 1
 
 
 @pytest.mark.parametrize("what", ["document", "number"])
