@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from obstore import delete_async, get_async, put_async
-from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import LocalStore, S3Store
-
 from aval.storage.embedded_binaries import make_directory
+
+if TYPE_CHECKING:  # four megabytes, loaded by the first document
+    from obstore.store import LocalStore, S3Store
 
 S3_PART_BYTES = 5 * 1024 * 1024  # the least it takes
 LOCAL_PART_BYTES = 1024 * 1024
@@ -51,10 +50,12 @@ class DocumentStore:
 
     async def put(self, tenant_key: UUID, object_key: UUID, content: BinaryIO) -> None:
         """Store an object; when this returns it is there to stay. Raises DocumentStoreUnavailable."""
-        path = _path_of(tenant_key, object_key)
+        from obstore import put_async
+        from obstore.exceptions import BaseError
+
+        path, is_local = _path_of(tenant_key, object_key), self._is_local
         try:
             store = self._store()
-            is_local = isinstance(store, LocalStore)
             part = LOCAL_PART_BYTES if is_local else S3_PART_BYTES
             await put_async(store, path, content, chunk_size=part, max_concurrency=1)
             if is_local:
@@ -64,6 +65,9 @@ class DocumentStore:
 
     async def read(self, tenant_key: UUID, object_key: UUID) -> bytes | None:
         """Read an object whole; None if there is none. Raises DocumentStoreUnavailable."""
+        from obstore import get_async
+        from obstore.exceptions import BaseError, NotFoundError
+
         try:
             found = await get_async(self._store(), _path_of(tenant_key, object_key))
             return bytes(await found.bytes_async())
@@ -74,6 +78,9 @@ class DocumentStore:
 
     async def delete(self, objects: Sequence[tuple[UUID, UUID]]) -> None:
         """Delete objects, whether they are there or not. Raises DocumentStoreUnavailable."""
+        from obstore import delete_async
+        from obstore.exceptions import BaseError, NotFoundError
+
         for tenant_key, object_key in objects:
             try:
                 await delete_async(self._store(), _path_of(tenant_key, object_key))
@@ -82,13 +89,19 @@ class DocumentStore:
             except (BaseError, OSError) as error:
                 raise DocumentStoreUnavailable from error
 
-    def _store(self) -> LocalStore | S3Store:
+    @property
+    def _is_local(self) -> bool:
+        return urlsplit(self._address.url).scheme == "file"
+
+    def _store(self) -> "LocalStore | S3Store":
         if self._opened is None:
             self._opened = self._open()
         return self._opened
 
-    def _open(self) -> LocalStore | S3Store:
-        if urlsplit(self._address.url).scheme == "file":
+    def _open(self) -> "LocalStore | S3Store":
+        from obstore.store import LocalStore, S3Store
+
+        if self._is_local:
             make_directory(self._directory())
             return LocalStore(self._directory())
         options = {
