@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -254,3 +254,19 @@ async def test_each_call_has_its_scope(
     reply = await buyer.ask(method, path, a_purchase() if method == "POST" else None, headers=headers[kind])
     assert (str(reply.status), reply.code) == expected
     assert reason_of(reply) in ("insufficient_scope", "wrong_token_type")
+
+
+async def test_who_never_wins_a_key_is_told_to_come_again(buyer: Buyer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that others take and free again between two looks; it cannot be in earnest, as nothing is ever freed."""
+
+    async def taken(*_: object) -> frozenset[UUID]:
+        return frozenset()
+
+    key = str(uuid4())
+    with monkeypatch.context() as patched:
+        patched.setattr("aval.operations.request_purchase.insert_purchases", taken)
+        refused = await buyer.buy(idempotency_key=key)
+    assert (refused.status, refused.code) == (503, "120")
+    buyer.stage.faults.clear()  # which take every 5xx for a fault
+    made = await buyer.buy(idempotency_key=key)
+    assert (made.status, is_replay(made)) == (202, False)

@@ -32,7 +32,7 @@ from aval.operations.change_purchases import entries_of, purchase_events, told_o
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key, new_authorization_code
 from aval.storage.comparisons import read_guess_histories
-from aval.storage.database import Connection, Database
+from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.message_counts import read_message_histories
 from aval.storage.onboarding import read_onboarding
 from aval.storage.points import post_entries
@@ -99,8 +99,8 @@ async def request_purchases(
 ) -> list[Requested]:
     """Judge and store requests of different participants in one transaction; one result each, after the commit.
 
-    For each what was made, a Refusal, or ALONE if it is to be judged again; with `may_wait` no result is ALONE. Raises
-    LockNotWon.
+    For each what was made, a Refusal, or ALONE if it is to be judged again; with `may_wait` no result is ALONE, and who
+    never wins has LockNotWon. Raises LockNotWon.
     """
     answers: list[Requested] = []
     for _ in range(TRIES_MAX):
@@ -109,8 +109,8 @@ async def request_purchases(
             judged = _judge(requests, known, keyring.current(Purpose.TOKEN).kid, rules, may_wait=may_wait)
             answers = await _stored(connection, requests, judged)
         if not may_wait or ALONE not in answers:
-            break
-    return answers
+            return answers
+    return [LockNotWon() if answer is ALONE else answer for answer in answers]  # a key is taken by nobody known
 
 
 async def _known(
