@@ -240,7 +240,7 @@ async def calm(storm: Storm) -> list[str]:
 def _server_faults(storm: Storm) -> list[str]:
     """D2 and OP5: no deadlock, and never more than twice the pool of connections."""
     deadlocks = storm.watch.deadlocks + postgres_log(storm.aval).count("deadlock detected")
-    found = [f"D2: {deadlocks} deadlocks"] if deadlocks else []
+    found = [f"D2: {deadlocks} deadlocks", *_told_of_deadlocks(storm.aval)] if deadlocks else []
     most = {"aval api": 2 * POOL_SIZE * len(storm.aval.apis)}
     worker_pool = max(2, POOL_SIZE // 3)
     for name, seen in storm.watch.connections.items():
@@ -257,6 +257,11 @@ def figures_of(storm: Storm) -> str:
         f" {dict(faults.stops)}; {storm.watch.looks} snapshots, deadlocks {storm.watch.deadlocks}, connections"
         f" {storm.watch.connections}\n  answers {dict(load.statuses)}\n  {storm.end}"
     )
+
+
+def _told_of_deadlocks(aval: RunningAval) -> list[str]:
+    """What PostgreSQL says of each: who waited for whom, with which statements."""
+    return [f"deadlock detected{told[:2_000]}" for told in postgres_log(aval).split("deadlock detected")[1:]]
 
 
 def postgres_log(aval: RunningAval) -> str:
