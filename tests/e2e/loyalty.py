@@ -20,6 +20,7 @@ from tests.factories import AUTHOR, Reply, make_keyring, numbers
 from tests.oidc_issuer import Issuer
 from tests.proof.deployment import RunningAval
 from tests.receiver import Receiver
+from tests.sms_gateway import SmsGateway
 from tests.stage import until
 
 Json = dict[str, Any]
@@ -31,6 +32,7 @@ class Loyalty:
 
     aval: RunningAval
     issuer: Issuer
+    gateway: SmsGateway
     receiver: Receiver
     session: aiohttp.ClientSession = field(repr=False)
     operator_key: str = field(repr=False)
@@ -42,14 +44,19 @@ class Loyalty:
 
     @classmethod
     async def opened(
-        cls, aval: RunningAval, issuer: Issuer, receiver: Receiver, session: aiohttp.ClientSession
+        cls,
+        aval: RunningAval,
+        issuer: Issuer,
+        gateway: SmsGateway,
+        receiver: Receiver,
+        session: aiohttp.ClientSession,
     ) -> "Loyalty":
         """The campaign, its application and the participant, each made over HTTP."""
         name = f"operator {next(numbers)}"
         _, key = await create_admin_key(
             aval.db, name=name, scopes=BACK_OFFICE_SCOPES, keyring=make_keyring(), author=AUTHOR
         )
-        made = cls(aval, issuer, receiver, session, key, f"clube-{next(numbers)}")
+        made = cls(aval, issuer, gateway, receiver, session, key, f"clube-{next(numbers)}")
         await made._found()
         return made
 
@@ -139,7 +146,7 @@ class Loyalty:
 
     def texts(self) -> list[str]:
         """All messages the gateway took for this phone, in their order."""
-        return [message["text"] for message in self.aval.sms if message["destination"] == self.number]
+        return self.gateway.texts(self.number)
 
     async def told(self) -> dict[UUID, list[tuple[int, str]]]:
         """What the application was told once nothing is left to tell, by subject: sequence and type, in order.

@@ -17,6 +17,7 @@ from tests.e2e.loyalty import Loyalty
 from tests.oidc_issuer import issuing
 from tests.proof.deployment import RunningAval, running_deployment
 from tests.receiver import receiving
+from tests.sms_gateway import SmsGateway, running_sms_gateway
 from tests.stage import until, wrong
 
 POLICY = {"enabled": True, "min_points": 1000, "document_policy": "approved"}
@@ -29,15 +30,21 @@ CHEAP = {"channel_type": "MOBILE", "items": [{**BASKET["items"][0], "quantity": 
 
 
 @pytest.fixture(scope="module")
-async def deployment() -> AsyncIterator[RunningAval]:
-    async with running_deployment(apis=1, workers=1, AVAL_JWKS_RETRY="1") as running:
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SmsGateway]:
+    async with running_sms_gateway(tmp_path_factory.mktemp("gateway")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def deployment(gateway: SmsGateway) -> AsyncIterator[RunningAval]:
+    async with running_deployment(apis=1, workers=1, AVAL_JWKS_RETRY="1", AVAL_SMS_GATEWAY_URL=gateway.url) as running:
         yield running
 
 
 @pytest.fixture
-async def loyalty(deployment: RunningAval, tmp_path: Path) -> AsyncIterator[Loyalty]:
+async def loyalty(deployment: RunningAval, gateway: SmsGateway, tmp_path: Path) -> AsyncIterator[Loyalty]:
     async with issuing(tmp_path) as issuer, receiving() as receiver, aiohttp.ClientSession() as session:
-        yield await Loyalty.opened(deployment, issuer, receiver, session)
+        yield await Loyalty.opened(deployment, issuer, gateway, receiver, session)
 
 
 async def switch_on(loyalty: Loyalty) -> None:
