@@ -1,7 +1,7 @@
 """Begin an operation whose token proves a phone: the new number's own, or the former one's in its place."""
 
+import secrets
 from datetime import datetime
-from secrets import token_bytes
 from typing import Literal
 from uuid import UUID
 
@@ -53,7 +53,7 @@ async def promise_phone_token(
         pix_transfer_type=None,
         pix_message=None,
         receiver_conciliation_id=None,
-        nonce=token_bytes(NONCE_BYTES),
+        nonce=secrets.token_bytes(NONCE_BYTES),
         correlation_id=correlation_id,
         created_at=now,
         details_digest=digest,

@@ -242,8 +242,12 @@ class KeyringSource:
 def _fresh_key(purpose: Purpose) -> Key:
     now = datetime.now(UTC)
     kid = f"{now:%Y%m%d}-{secrets.token_hex(4)}"
-    secret = _fresh_private_key() if purpose is Purpose.ACCESS_TOKEN else secrets.token_bytes(KEY_BYTES_MIN)
-    return Key(purpose=purpose, kid=kid, secret=secret, created_at=now)
+    return Key(
+        purpose=purpose,
+        kid=kid,
+        secret=_fresh_private_key() if purpose is Purpose.ACCESS_TOKEN else secrets.token_bytes(KEY_BYTES_MIN),
+        created_at=now,
+    )
 
 
 def _fresh_private_key() -> bytes:

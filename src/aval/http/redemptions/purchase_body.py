@@ -1,8 +1,8 @@
 """Bodies of purchases, and what a type alone cannot judge of them (redemptions.md §4.1)."""
 
+import secrets
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from secrets import token_bytes
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -125,7 +125,7 @@ def read_purchase(call: Call, kind: PurchaseKind, path: str, keyring: Keyring) -
         participant_key=caller.participant_key,
         kind=kind,
         key=key,
-        nonce=token_bytes(NONCE_BYTES),
+        nonce=secrets.token_bytes(NONCE_BYTES),
         path=path,
         idempotency_key=idempotency_key,
         fingerprint=_fingerprint(keyring, caller.participant_key, body) if idempotency_key else NO_FINGERPRINT,
