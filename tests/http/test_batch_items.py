@@ -8,12 +8,13 @@ from uuid import uuid4
 
 import pytest
 
+from aval.http import batch_calls
 from aval.http.batch_calls import SLICE_ITEMS
 from aval.http.batches import PixBatches
 from aval.http.edge import BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX
 from aval.http.transfer_body import Errors
 from tests.factories import Reply, make_party
-from tests.transfers import Wire
+from tests.transfers import Wire, settle
 from tests.world import ITEMS, World, item_body
 
 END_TO_END_ID = "E12345678202611231430"
@@ -260,3 +261,23 @@ async def test_what_is_wrong_with_the_batch_comes_before_its_items_do(pix: Wire)
     stranger = pix.party.tfa_info | {"approver_document_number": "52998224725"}
     assert (await request(pix, bad, tfa_info=stranger)).code == "PXT000917"
     assert (await request(pix, by_key(pix), tfa_info=stranger)).code == "PXT000906"
+
+
+async def test_a_batch_is_read_as_it_is_at_one_moment(world: World, wire: Wire, monkeypatch: pytest.MonkeyPatch):
+    """Its last item settled between the two looks: all were counted as sent, at a time when none was."""
+    key = await wire.new()
+    assert (await wire.validate(key, await world.token(wire.party, key))).status == 201
+    counted = batch_calls.read_item_counts
+
+    async def settled_before(*arguments: Any) -> Any:
+        await settle(world)
+        return await counted(*arguments)
+
+    before = await wire.call("GET", f"{wire.base}/{key}")
+    with monkeypatch.context() as patched:
+        patched.setattr(batch_calls, "read_item_counts", settled_before)
+        meanwhile = await wire.call("GET", f"{wire.base}/{key}")
+    after = await wire.call("GET", f"{wire.base}/{key}")
+    assert meanwhile.json == before.json
+    assert (before.json["items_pending"], after.json["items_pending"]) == (2, 0)
+    assert after.json["updated_at"] > before.json["updated_at"]

@@ -161,7 +161,7 @@ class BatchCalls(TransferCalls, ABC):
 
     async def read_one(self, call: Call) -> Answer:
         """GET one."""
-        async with self.app.db.connection() as connection:
+        async with self.app.db.snapshot() as connection:  # a batch is told as of one moment, counts and times
             (told,) = await self.shown(connection, [await self.find(connection, call)])
         return Answer(200, msgspec.json.encode(told))
 

@@ -107,7 +107,7 @@ class TransferReads:
         """GET the list of an account."""
         wanted, page = self._filter(call), page_of(call)
         rows: list[Found] = []
-        async with self.app.db.connection() as connection:
+        async with self.app.db.snapshot() as connection:
             await self._know_account(connection, wanted.integrator_key, wanted.account_key)
             if call.query.get(self.direction_name) != "incoming":
                 rows = await list_transfers(connection, wanted, offset=page.offset, limit=page.limit)

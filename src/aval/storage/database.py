@@ -186,6 +186,18 @@ class Database:
                     raise
             await _commit(connection)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """Lend a connection whose statements, which change nothing, all see one state of the database."""
+        async with self.reading() as connection:
+            await connection.execute("begin isolation level repeatable read read only")
+            try:
+                yield connection
+            except BaseException as error:
+                await _roll_back(connection, error)
+                raise
+            await connection.execute("commit")
+
     async def is_alive(self) -> bool:
         """Tell within about a second whether PostgreSQL answers."""
         try:
