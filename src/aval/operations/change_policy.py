@@ -4,15 +4,14 @@ import msgspec
 
 from aval.domain.campaign import Campaign, PolicyVersion, TwoFactorPolicy
 from aval.domain.errors import Refusal
-from aval.domain.view import event_body
 from aval.operations.create_campaign import name_of
-from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.operations.record_act import Author, record_act
 from aval.storage.campaigns import lock_campaign
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
 from aval.storage.policies import insert_policy
-from aval.storage.webhook_events import EventRow, append_events
+from aval.storage.webhook_events import append_events
 
 
 async def change_policy(
@@ -50,25 +49,14 @@ async def change_policy(
 
 
 async def _tell(connection: Connection, campaign: Campaign, version: PolicyVersion, author: Author) -> None:
-    event_type, event_id, sequence = "two_factor.policy_changed", fresh_key(), version.version - 1
-    data = {"campaign_id": campaign.campaign_id, "version": version.version, "enabled": version.policy.enabled}
-    body = event_body(
-        event_type,
-        data,
-        at=version.changed_at,
-        event_id=event_id,
-        sequence=sequence,
-        correlation_id=author.correlation_id,
-    )
-    event = EventRow(
+    event = new_event(
+        "two_factor.policy_changed",
+        {"campaign_id": campaign.campaign_id, "version": version.version, "enabled": version.policy.enabled},
         integrator_key=campaign.key,
-        event_id=event_id,
-        operation_key=campaign.key,
-        operation_kind="campaign",
-        sequence=sequence,
-        event_type=event_type,
-        body=body,
-        correlation_id=author.correlation_id,
+        subject_key=campaign.key,
+        kind="campaign",
+        sequence=version.version - 1,
         at=version.changed_at,
+        correlation_id=author.correlation_id,
     )
     await append_events(connection, [event])

@@ -9,8 +9,9 @@ import msgspec
 from aval.domain.points import EntryType, PointsEntry
 from aval.domain.purchase import TRANSITIONS, Purchase, PurchaseStatus, moved
 from aval.domain.redemption_view import purchase_event_data
-from aval.domain.view import event_body
+from aval.domain.transfer import Kind
 from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.storage.database import Connection
 from aval.storage.points import post_entries
 from aval.storage.purchases import PurchaseMove, move_purchases
@@ -102,23 +103,14 @@ def purchase_events(told: Iterable[ToldPurchase]) -> list[EventRow]:
 
 
 def _event_of(told: ToldPurchase) -> EventRow:
-    purchase, event_id = told.purchase, fresh_key()
-    event_type = f"purchase.{purchase.status.value}"
-    return EventRow(
+    purchase = told.purchase
+    return new_event(
+        f"purchase.{purchase.status.value}",
+        told.data,
         integrator_key=purchase.tenant_key,
-        event_id=event_id,
-        operation_key=purchase.key,
-        operation_kind="purchase",
+        subject_key=purchase.key,
+        kind=Kind.PURCHASE.value,
         sequence=purchase.event_sequence,
-        event_type=event_type,
-        body=event_body(
-            event_type,
-            told.data,
-            at=purchase.updated_at,
-            event_id=event_id,
-            sequence=purchase.event_sequence,
-            correlation_id=told.correlation_id,
-        ),
-        correlation_id=told.correlation_id,
         at=purchase.updated_at,
+        correlation_id=told.correlation_id,
     )

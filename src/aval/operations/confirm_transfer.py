@@ -20,9 +20,10 @@ from aval.domain.principal import PrincipalStale
 from aval.domain.request import budget_refusal
 from aval.domain.token import Token, TokenSeed
 from aval.domain.transfer import Kind, Method, Reason, Status, Transfer, moved_to
-from aval.domain.view import WEBHOOK_TYPES, event_body, event_data
+from aval.domain.view import WEBHOOK_TYPES, event_data
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.operations.notify_contacts import notify_contacts
 from aval.operations.request_transfer import Rules
 from aval.storage.batches import promise_items
@@ -344,27 +345,16 @@ def status_event(transfer: Transfer, challenge: Challenge, settled: ItemCounts |
     `settled` counts the items of an approved batch.
     """
     assert challenge.updated_at is not None
-    event_id = fresh_key()
-    webhook_type = WEBHOOK_TYPES[transfer.kind]
-    body = event_body(
-        webhook_type,
+    return new_event(
+        WEBHOOK_TYPES[transfer.kind],
         event_data(transfer, challenge, settled),
-        at=challenge.updated_at,
-        event_id=event_id,
-        sequence=challenge.event_sequence,
-        correlation_id=transfer.correlation_id,
-    )
-    return EventRow(
         integrator_key=transfer.integrator_key,
-        event_id=event_id,
-        operation_key=transfer.batch_key or transfer.key,
+        subject_key=transfer.batch_key or transfer.key,
         item_key=None if transfer.batch_key is None else transfer.key,
-        operation_kind=transfer.kind.value,
+        kind=transfer.kind.value,
         sequence=challenge.event_sequence,
-        event_type=webhook_type,
-        body=body,
-        correlation_id=transfer.correlation_id,
         at=challenge.updated_at,
+        correlation_id=transfer.correlation_id,
     )
 
 

@@ -13,10 +13,9 @@ from aval.domain.message import RenderedMessage, render_notice
 from aval.domain.redemption_message import RedemptionMessage
 from aval.domain.token_message import TokenMessage
 from aval.domain.transfer import Transfer
-from aval.domain.view import event_body
 from aval.operations.coalesce import Postponed
 from aval.operations.fail_phone_messages import fail_phone_messages
-from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.operations.settle_transfer import RetryPolicy
 from aval.ports import Channel, Delivery, DeliveryOutcome, OutgoingMessage
 from aval.storage.challenges import lock_operations
@@ -169,7 +168,6 @@ async def _tell(
 
 
 def _failure_event(transfer: Transfer, challenge: Challenge, sequence: int, now: datetime) -> EventRow:
-    event_id = fresh_key()
     data = {
         "operation": transfer.kind.value,
         "operation_key": transfer.key,
@@ -178,24 +176,15 @@ def _failure_event(transfer: Transfer, challenge: Challenge, sequence: int, now:
         "masked_destination": challenge.masked_destination,
         "failed_at": wire_datetime(now),
     }
-    body = event_body(
+    return new_event(
         DELIVERY_FAILED,
         data,
-        at=now,
-        event_id=event_id,
-        sequence=sequence,
-        correlation_id=transfer.correlation_id,
-    )
-    return EventRow(
         integrator_key=transfer.integrator_key,
-        event_id=event_id,
-        operation_key=transfer.key,
-        operation_kind=transfer.kind.value,
+        subject_key=transfer.key,
+        kind=transfer.kind.value,
         sequence=sequence,
-        event_type=DELIVERY_FAILED,
-        body=body,
-        correlation_id=transfer.correlation_id,
         at=now,
+        correlation_id=transfer.correlation_id,
     )
 
 

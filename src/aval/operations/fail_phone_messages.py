@@ -9,8 +9,7 @@ from aval.domain.purchase import Purchase
 from aval.domain.redemption_message import RedemptionMessage
 from aval.domain.redemption_view import purchase_event_data
 from aval.domain.transfer import Kind, Transfer
-from aval.domain.view import event_body
-from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection
 from aval.storage.phones import mark_undeliverable
@@ -45,22 +44,13 @@ async def fail_phone_messages(
 
 
 def _event_of(purchase: Purchase, sequence: int, now: datetime) -> EventRow:
-    event_id = fresh_key()
-    return EventRow(
+    return new_event(
+        DELIVERY_FAILED,
+        purchase_event_data(purchase),
         integrator_key=purchase.tenant_key,
-        event_id=event_id,
-        operation_key=purchase.key,
-        operation_kind=Kind.PURCHASE.value,
+        subject_key=purchase.key,
+        kind=Kind.PURCHASE.value,
         sequence=sequence,
-        event_type=DELIVERY_FAILED,
-        body=event_body(
-            DELIVERY_FAILED,
-            purchase_event_data(purchase),
-            at=now,
-            event_id=event_id,
-            sequence=sequence,
-            correlation_id=purchase.origin_correlation_id,
-        ),
-        correlation_id=purchase.origin_correlation_id,
         at=now,
+        correlation_id=purchase.origin_correlation_id,
     )

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from aval.domain.document_view import document_event
 from aval.domain.identity_document import DocumentStatus, IdentityDocument
-from aval.domain.view import event_body
-from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.operations.record_act import Author
 from aval.storage.audit import AuditRow, append_audit
 from aval.storage.database import Connection
@@ -69,25 +68,16 @@ def act_on(document: IdentityDocument, action: str, author: Author, **details: A
 
 
 def _event_of(move: DocumentMove, author: Author) -> EventRow:
-    document, event_id = move.after, fresh_key()
-    body = event_body(
+    document = move.after
+    return new_event(
         move.action,
         document_event(document),
-        at=document.updated_at,
-        event_id=event_id,
-        sequence=document.event_sequence,
-        correlation_id=author.correlation_id,
-    )
-    return EventRow(
         integrator_key=document.integrator_key,
-        event_id=event_id,
-        operation_key=document.key,
-        operation_kind=SUBJECT,
+        subject_key=document.key,
+        kind=SUBJECT,
         sequence=document.event_sequence,
-        event_type=move.action,
-        body=body,
-        correlation_id=author.correlation_id,
         at=document.updated_at,
+        correlation_id=author.correlation_id,
     )
 
 

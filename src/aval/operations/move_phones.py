@@ -6,8 +6,8 @@ from typing import Any
 
 from aval.domain.message import NoticeName
 from aval.domain.phone import PhoneDevice, PhoneStatus, phone_view
-from aval.domain.view import event_body
-from aval.operations.fresh import fresh_key, new_key
+from aval.operations.fresh import new_key
+from aval.operations.new_event import new_event
 from aval.operations.record_act import Author
 from aval.storage.audit import AuditRow, append_audit
 from aval.storage.contacts import Contact, insert_notice
@@ -65,25 +65,16 @@ async def move_phones(connection: Connection, moves: Sequence[PhoneMove], *, has
 
 
 def _event_of(move: PhoneMove) -> EventRow:
-    device, event_id = move.after, fresh_key()
-    body = event_body(
+    device = move.after
+    return new_event(
         move.action,
         phone_view(device, now=device.updated_at),
-        at=device.updated_at,
-        event_id=event_id,
-        sequence=device.event_sequence,
-        correlation_id=move.author.correlation_id,
-    )
-    return EventRow(
         integrator_key=device.integrator_key,
-        event_id=event_id,
-        operation_key=device.key,
-        operation_kind=SUBJECT,
+        subject_key=device.key,
+        kind=SUBJECT,
         sequence=device.event_sequence,
-        event_type=move.action,
-        body=body,
-        correlation_id=move.author.correlation_id,
         at=device.updated_at,
+        correlation_id=move.author.correlation_id,
     )
 
 

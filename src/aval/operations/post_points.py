@@ -8,8 +8,8 @@ from uuid import UUID
 from aval.domain.errors import Refusal
 from aval.domain.points import Balance, EntryType, PointsEntry, PointsLine
 from aval.domain.points_view import line_view
-from aval.domain.view import event_body
 from aval.operations.fresh import fresh_key, new_authorization_code
+from aval.operations.new_event import new_event
 from aval.operations.record_act import Author, record_act
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
@@ -123,23 +123,13 @@ async def _tell(connection: Connection, entry: PointsEntry, line: PointsLine, au
 
 
 def _event(entry: PointsEntry, line: PointsLine, sequence: int) -> EventRow:
-    event_type, event_id = "points.credited", fresh_key()
-    body = event_body(
-        event_type,
+    return new_event(
+        "points.credited",
         {"participant_id": entry.participant_key} | line_view(line),
-        at=entry.created_at,
-        event_id=event_id,
-        sequence=sequence,
-        correlation_id=entry.correlation_id,
-    )
-    return EventRow(
         integrator_key=entry.integrator_key,
-        event_id=event_id,
-        operation_key=entry.participant_key,
-        operation_kind="participant",
+        subject_key=entry.participant_key,
+        kind="participant",
         sequence=sequence,
-        event_type=event_type,
-        body=body,
-        correlation_id=entry.correlation_id,
         at=entry.created_at,
+        correlation_id=entry.correlation_id,
     )

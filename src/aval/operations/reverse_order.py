@@ -19,9 +19,10 @@ from aval.domain.reversal import (
     reversal_view,
     without,
 )
-from aval.domain.view import event_body
+from aval.domain.transfer import Kind
 from aval.operations.change_purchases import purchase_events, told_of
 from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.storage.audit import AuditRow, append_audit
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
@@ -149,25 +150,15 @@ def _events(call: ReversalCall, before: Purchase, reversal: Reversal, after: Pur
         "purchase_id": after.key,
         "origin_correlation_id": after.origin_correlation_id,
     }
-    event_id, sequence = fresh_key(), before.event_sequence + 1
-    body = event_body(
+    reversed_ = new_event(
         ORDER_REVERSED,
         told,
-        at=after.updated_at,
-        event_id=event_id,
-        sequence=sequence,
-        correlation_id=call.correlation_id,
-    )
-    reversed_ = EventRow(
         integrator_key=after.tenant_key,
-        event_id=event_id,
-        operation_key=after.key,
-        operation_kind="purchase",
-        sequence=sequence,
-        event_type=ORDER_REVERSED,
-        body=body,
-        correlation_id=call.correlation_id,
+        subject_key=after.key,
+        kind=Kind.PURCHASE.value,
+        sequence=before.event_sequence + 1,
         at=after.updated_at,
+        correlation_id=call.correlation_id,
     )
     is_moved = after.status is not before.status
     return [reversed_, *(purchase_events([told_of(after, call.correlation_id)]) if is_moved else [])]

@@ -3,13 +3,12 @@
 from uuid import UUID
 
 from aval.domain.onboarding import OnboardingStatus, onboarding_of
-from aval.domain.view import event_body
-from aval.operations.fresh import fresh_key
+from aval.operations.new_event import new_event
 from aval.storage.campaigns import find_tenant
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection
 from aval.storage.onboarding import mark_onboarded, read_onboarding
-from aval.storage.webhook_events import EventRow, append_events
+from aval.storage.webhook_events import append_events
 
 ONBOARDED = "onboarding.completed"
 
@@ -36,18 +35,14 @@ async def tell_onboarded(
 async def _tell(
     connection: Connection, tenant_key: UUID, participant_key: UUID, sequence: int, correlation_id: str
 ) -> None:
-    at, event_id = await read_clock(connection), fresh_key()
-    told = {"participant_id": participant_key}
-    body = event_body(ONBOARDED, told, at=at, event_id=event_id, sequence=sequence, correlation_id=correlation_id)
-    event = EventRow(
+    event = new_event(
+        ONBOARDED,
+        {"participant_id": participant_key},
         integrator_key=tenant_key,
-        event_id=event_id,
-        operation_key=participant_key,
-        operation_kind="participant",
+        subject_key=participant_key,
+        kind="participant",
         sequence=sequence,
-        event_type=ONBOARDED,
-        body=body,
+        at=await read_clock(connection),
         correlation_id=correlation_id,
-        at=at,
     )
     await append_events(connection, [event])

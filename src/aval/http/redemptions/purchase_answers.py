@@ -12,21 +12,7 @@ from aval.domain.keyring import KeyMissing, Keyring
 from aval.domain.purchase import Purchase
 from aval.domain.redemption_view import QUEUED, Shown, purchase_view
 from aval.http.redemptions.order_answers import OrderAnswer
-
-
-class ApprovalAnswer(msgspec.Struct, kw_only=True):
-    """How the token of a pending purchase stands."""
-
-    method: Literal["sms"]
-    device_id: str
-    masked_destination: str
-    token_length: int
-    generation: int
-    attempts_remaining: int
-    expires_at: str
-    can_resend_at: str | None
-    approval_deadline: str
-    delivery: Literal["queued", "sent", "delivered", "failed"]
+from aval.http.redemptions.phone_answers import ApprovalAnswer
 
 
 class PaymentAnswer(msgspec.Struct):
