@@ -28,7 +28,7 @@ from aval.storage.database import (
 )
 from aval.storage.embedded import EmbeddedServer
 
-MEETING_S = 10
+MEETING_S = 20.0  # patience for the other side, not a promise: two suites may share the machine
 
 
 @pytest.fixture
