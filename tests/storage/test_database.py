@@ -174,15 +174,15 @@ async def test_a_server_that_no_longer_answers_is_given_up(empty_dsn: str) -> No
 
 
 async def test_a_cancelled_call_leaves_the_pool_whole(things: Database) -> None:
-    async def stay(entered: asyncio.Event) -> None:
+    async def stay(number: int, entered: asyncio.Event) -> None:
         async with things.transaction() as connection:
-            await connection.execute("insert into things values (3, null)")
+            await connection.execute("insert into things values ($1, null)", number)  # waits for no one before
             entered.set()
             await connection.execute("select pg_sleep(5)")
 
-    for _ in range(4):  # one more than the pool holds
+    for number in range(3, 7):  # one more than the pool holds
         entered = asyncio.Event()
-        call = asyncio.create_task(stay(entered))
+        call = asyncio.create_task(stay(number, entered))
         await asyncio.wait_for(entered.wait(), MEETING_S)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
