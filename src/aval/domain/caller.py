@@ -4,13 +4,14 @@ Source: redemptions.md §1, §7.
 """
 
 from enum import StrEnum
+from typing import Literal, get_args
 from uuid import UUID
 
 import msgspec
 
 from aval.domain.campaign import Campaign
 
-APPLICATION_SCOPES = (  # spec redemptions.md §7.1
+ApplicationScope = Literal[  # spec redemptions.md §7.1
     "redemptions.read",
     "redemptions.write",
     "redemptions.external",
@@ -20,7 +21,8 @@ APPLICATION_SCOPES = (  # spec redemptions.md §7.1
     "impersonate",
     "onboarding.write",
     "sandbox",
-)
+]
+APPLICATION_SCOPES: tuple[str, ...] = get_args(ApplicationScope)
 BACK_OFFICE_SCOPES = (  # of admin keys
     "campaigns.write",
     "policy.write",

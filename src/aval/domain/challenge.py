@@ -76,6 +76,52 @@ class Challenge(msgspec.Struct, frozen=True):
         return self.is_pending and now >= self.approval_deadline
 
 
+def first_generation(
+    *,
+    method: Method,
+    contact_key: UUID | None,
+    masked_destination: str | None,
+    kid: str,
+    alphabet: Alphabet,
+    now: datetime,
+    resend_cooldown: timedelta,
+    resends_max: int,
+    approval_window: timedelta,
+) -> Challenge:
+    """The challenge of an operation that is requested now: generation 1, no attempt used, 5:00 to live."""
+    return Challenge(
+        status=Status.PENDING_2FA_APPROVAL,
+        method=method,
+        contact_key=contact_key,
+        masked_destination=masked_destination,
+        generation=1,
+        attempts_used=0,
+        kid=kid,
+        alphabets=alphabet.letter,
+        issued_at=now,
+        expires_at=now + TOKEN_LIFETIME,
+        can_resend_at=now + resend_cooldown,
+        resends_left=resends_max,
+        resend_cooldown=resend_cooldown,
+        approval_deadline=now + approval_window,
+        updated_at=now,
+    )
+
+
+def next_generation(challenge: Challenge, alphabet: Alphabet, now: datetime) -> Challenge:
+    """The challenge after another token was issued: 5:00 begin anew, the attempts stay used."""
+    return replace(
+        challenge,
+        generation=challenge.generation + 1,
+        alphabets=challenge.alphabets + alphabet.letter,
+        issued_at=now,
+        expires_at=now + TOKEN_LIFETIME,
+        can_resend_at=now + challenge.resend_cooldown,
+        resends_left=challenge.resends_left - 1,
+        updated_at=now,
+    )
+
+
 def as_seen(challenge: Challenge, now: datetime) -> Challenge:
     """The challenge as every call and read sees it: from the deadline on it is rejected, stored so or not (T7)."""
     if not challenge.is_overdue(now):

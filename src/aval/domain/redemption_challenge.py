@@ -4,9 +4,9 @@ from datetime import datetime
 from uuid import UUID
 
 from aval.domain.campaign import TwoFactorPolicy
-from aval.domain.challenge import TOKEN_LIFETIME, Challenge
+from aval.domain.challenge import Challenge, first_generation
 from aval.domain.token import Alphabet
-from aval.domain.transfer import Method, Status
+from aval.domain.transfer import Method
 
 
 def first_redemption_challenge(
@@ -20,20 +20,14 @@ def first_redemption_challenge(
 ) -> Challenge:
     """Generation 1 of a purchase or device, issued now, to go to the phone of this key (its contact)."""
     alphabet = Alphabet.CROCKFORD32 if is_digits_budget_spent else Alphabet(policy.token_alphabet)
-    return Challenge(
-        status=Status.PENDING_2FA_APPROVAL,
+    return first_generation(
         method=Method.SMS,
         contact_key=device_key,
         masked_destination=masked_number,
-        generation=1,
-        attempts_used=0,
         kid=kid,
-        alphabets=alphabet.letter,
-        issued_at=now,
-        expires_at=now + TOKEN_LIFETIME,
-        can_resend_at=now + policy.resend_interval,
-        resends_left=policy.max_resends,
+        alphabet=alphabet,
+        now=now,
         resend_cooldown=policy.resend_interval,
-        approval_deadline=now + policy.approval_window,
-        updated_at=now,
+        resends_max=policy.max_resends,
+        approval_window=policy.approval_window,
     )

@@ -13,13 +13,13 @@ import msgspec
 
 from aval.domain.approval import ApprovalFacts, exceeded_limit, is_approver_allowed, is_outside_ted_hours
 from aval.domain.budget import BudgetFigures, BudgetStop, GuessHistory, digits_stop, guess_stop
-from aval.domain.challenge import DEFAULT_ALPHABETS, TOKEN_LIFETIME, Challenge
+from aval.domain.challenge import DEFAULT_ALPHABETS, Challenge, first_generation
 from aval.domain.device import DeviceChoice
 from aval.domain.errors import CATALOGUE, Refusal
 from aval.domain.money import Brl
 from aval.domain.principal import Integrator, Principal
 from aval.domain.token import Alphabet
-from aval.domain.transfer import Kind, Method, Payee, Status
+from aval.domain.transfer import Kind, Method, Payee
 
 
 class TransferRequest(msgspec.Struct, frozen=True):
@@ -172,20 +172,14 @@ def first_challenge(request: TransferRequest, facts: RequestFacts, kid: str) -> 
     """The challenge of a request that passed every check: generation 1, issued now."""
     integrator, now = request.principal.integrator, facts.now
     alphabet = alphabet_of(integrator, request.kind, is_digits_budget_spent=facts.is_digits_budget_spent)
-    return Challenge(
-        status=Status.PENDING_2FA_APPROVAL,
+    return first_generation(
         method=request.method,
         contact_key=facts.contact_key,
         masked_destination=facts.masked_destination,
-        generation=1,
-        attempts_used=0,
         kid=kid,
-        alphabets=alphabet.letter,
-        issued_at=now,
-        expires_at=now + TOKEN_LIFETIME,
-        can_resend_at=now + integrator.resend_cooldown,
-        resends_left=integrator.max_resends,
+        alphabet=alphabet,
+        now=now,
         resend_cooldown=integrator.resend_cooldown,
-        approval_deadline=now + integrator.approval_window,
-        updated_at=now,
+        resends_max=integrator.max_resends,
+        approval_window=integrator.approval_window,
     )

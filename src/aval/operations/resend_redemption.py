@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from aval.domain.budget import BudgetFigures, is_digits_budget_spent, message_stop
-from aval.domain.challenge import TOKEN_LIFETIME, Challenge, Verdict, standing
+from aval.domain.challenge import Challenge, Verdict, next_generation, standing
 from aval.domain.errors import Refusal
 from aval.domain.redemption_call import (
     RedemptionCall,
@@ -103,16 +103,7 @@ def first_alphabet(challenge: Challenge) -> Alphabet:
 async def _next_generation(connection: Connection, judged: Judged, *, is_digits_spent: bool) -> Challenge:
     before, now, transfer = judged.before, judged.now, judged.transfer
     alphabet = Alphabet.CROCKFORD32 if is_digits_spent else first_alphabet(before)
-    after = replace(
-        before,
-        generation=before.generation + 1,
-        alphabets=before.alphabets + alphabet.letter,
-        issued_at=now,
-        expires_at=now + TOKEN_LIFETIME,
-        can_resend_at=now + before.resend_cooldown,
-        resends_left=before.resends_left - 1,
-        updated_at=now,
-    )
+    after = next_generation(before, alphabet, now)
     await write_resend(
         connection,
         transfer,

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from aval.domain.approval import Limits, channel_limit_of
 from aval.domain.budget import BudgetFigures, is_digits_budget_spent, message_stop
-from aval.domain.challenge import TOKEN_LIFETIME, Challenge, Verdict, standing
+from aval.domain.challenge import Challenge, Verdict, next_generation, standing
 from aval.domain.errors import Refusal
 from aval.domain.request import alphabet_of, budget_refusal, issue_stop, seconds_up
 from aval.domain.template import chosen_template
@@ -124,19 +124,10 @@ async def _next_generation(
     is_closed = known.is_channel_closed or is_off(rules, integrator, method)
     _refuse_channel(call.kind, transfer, method, known, is_closed=is_closed)
     alphabet = alphabet_of(integrator, call.kind, is_digits_budget_spent=is_digits_spent)
-    after = replace(
-        before,
-        method=method,
-        contact_key=known.contact_key,
-        masked_destination=known.masked_destination,
-        generation=before.generation + 1,
-        alphabets=before.alphabets + alphabet.letter,
-        issued_at=facts.now,
-        expires_at=facts.now + TOKEN_LIFETIME,
-        can_resend_at=facts.now + before.resend_cooldown,
-        resends_left=before.resends_left - 1,
-        updated_at=facts.now,
+    rerouted = replace(
+        before, method=method, contact_key=known.contact_key, masked_destination=known.masked_destination
     )
+    after = next_generation(rerouted, alphabet, facts.now)
     await write_resend(
         connection,
         transfer,

@@ -2,15 +2,13 @@
 
 import asyncio
 import hashlib
-from typing import Any, get_args
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from aval.domain.caller import APPLICATION_SCOPES
 from aval.domain.campaign import Campaign
 from aval.domain.redemption_event import EVENT_TYPES
-from aval.http.redemptions.applications import Scope
 from tests.factories import Reply, make_keyring
 from tests.redemption_stage import Headers, RedemptionStage, reason_of
 
@@ -240,7 +238,3 @@ async def test_only_the_back_office_manages_applications(redemptions: Redemption
         reply = await redemptions.call("POST", path_of(campaign), BODY, headers=headers)
         assert (reply.status, reply.code) == (403, "RDM000918")
         assert reply.json["extra_fields"]["scope"] == "campaigns.write"
-
-
-def test_the_scopes_of_bodies_are_those_of_applications() -> None:
-    assert get_args(Scope) == APPLICATION_SCOPES

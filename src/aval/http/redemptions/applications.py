@@ -1,12 +1,13 @@
 """Applications of a campaign: their credentials, scopes and webhook address (redemptions.md §7.1, §12)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from aval.domain.calendar import wire_datetime
+from aval.domain.caller import ApplicationScope
 from aval.domain.campaign import Campaign
 from aval.domain.errors import schema_refusal
 from aval.http.edge import Access, Answer, Call, Route, json_answer
@@ -29,17 +30,6 @@ CALLS_PER_MINUTE_DEFAULT = 600  # spec redemptions.md §7.2; of a sandbox campai
 _OPERATOR = Access("campaigns.write")
 _NULLABLE = frozenset({"webhook_url", "calls_per_minute"})
 
-Scope = Literal[
-    "redemptions.read",
-    "redemptions.write",
-    "redemptions.external",
-    "participants.read",
-    "participants.write",
-    "policy.read",
-    "impersonate",
-    "onboarding.write",
-    "sandbox",
-]
 CallsPerMinute = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -47,7 +37,7 @@ class ApplicationBody(msgspec.Struct, forbid_unknown_fields=True):
     """A new application; `calls_per_minute` null is no limit."""
 
     name: str
-    scopes: Annotated[list[Scope], Meta(min_length=1)]
+    scopes: Annotated[list[ApplicationScope], Meta(min_length=1)]
     webhook_url: str | None = None
     calls_per_minute: CallsPerMinute | None | UnsetType = UNSET
 
@@ -56,7 +46,7 @@ class ApplicationChange(msgspec.Struct, forbid_unknown_fields=True):
     """What changes of an application; `webhook_url` null ends its webhooks, `calls_per_minute` null its limit."""
 
     name: str | None = None
-    scopes: Annotated[list[Scope], Meta(min_length=1)] | None = None
+    scopes: Annotated[list[ApplicationScope], Meta(min_length=1)] | None = None
     webhook_url: str | None | UnsetType = UNSET
     calls_per_minute: CallsPerMinute | None | UnsetType = UNSET
 
