@@ -11,7 +11,7 @@ from statistics import median
 import uvloop
 
 from bench import pgbench, stages
-from bench.batches import neighbour_ratio, one_batch
+from bench.batches import neighbours_p99_s, one_batch
 from bench.calls import Calls
 from bench.client import quantile
 from bench.club import Club, make_club
@@ -23,6 +23,7 @@ from bench.world import World, make_world
 SEED = 20261122
 PENDING_FOR_PGBENCH = 120_000
 BATCH_ROUNDS = 5
+NEIGHBOUR_ROUNDS = 3
 
 
 def say(text: str) -> None:
@@ -156,7 +157,11 @@ async def batches(world: World, calls: Calls, figures: Figures) -> None:
         figures.note("batch_1000_settle_s", times.settle_s)
         figures.note("batch_1000_s", times.total_s)
     say("Single calls beside batches")
-    figures.note("neighbour_p99_ratio", await neighbour_ratio(world, calls))
+    for _ in range(NEIGHBOUR_ROUNDS):
+        quiet_s, busy_s = await neighbours_p99_s(world, calls)
+        figures.note("neighbour_quiet_p99_ms", quiet_s * 1000)
+        figures.note("neighbour_busy_p99_ms", busy_s * 1000)
+        figures.note("neighbour_p99_ratio", busy_s / quiet_s)
 
 
 async def run(rounds: int, seconds: float, processes: int) -> dict[str, float]:
