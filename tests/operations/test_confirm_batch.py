@@ -393,7 +393,7 @@ async def test_approving_a_thousand_items_costs_a_handful_of_statements(own_stag
     call = ConfirmCall(call.question, request.kind, call.token, b"", "tests", lambda _: None)
     (result,) = await confirm_transfers(counted, calls=[call], keyring=make_keyring(), rules=Rules())  # type: ignore[arg-type]
     assert result.verdict is Verdict.APPROVED
-    assert counted.statements <= 6
+    assert counted.statements <= 11
     assert await own_stage.value("select count(*) from settlement_jobs") == 1_000
     async with own_stage.db.connection() as connection:
         assert await read_operation(connection, party.key, request.items[-1].key) is not None

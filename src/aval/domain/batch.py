@@ -218,13 +218,18 @@ def batch_of(batch: BatchRequest, *, approver_key: UUID, fee: Brl, items_digest:
     return replace(made, details_digest=details_digest_of(made))
 
 
-def item_details_of(item: Transfer) -> dict[str, str | None]:
+def item_details(request_control_key: UUID, payee: Payee, amount: Brl) -> dict[str, str | None]:
     """What is shown of one item (§5.2)."""
     return {
-        "request_control_key": str(item.request_control_key),
-        **payee_details_of(item.payee),
-        "amount": item.amount.details(),
+        "request_control_key": str(request_control_key),
+        **payee_details_of(payee),
+        "amount": amount.details(),
     }
+
+
+def item_details_of(item: Transfer) -> dict[str, str | None]:
+    """What is shown of an item that is at hand."""
+    return item_details(item.request_control_key, item.payee, item.amount)
 
 
 def items_digest_of(items: Sequence[dict[str, str | None]]) -> str:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from aval.domain.batch import item_details_of, items_digest_of
+from aval.domain.batch import items_digest_of
 from aval.domain.device import NONCE_BYTES, SessionStatus
 from aval.domain.device_proof import base64url
 from aval.domain.transfer import Transfer, details_digest_of, details_of
-from aval.storage.batches import read_items
+from aval.storage.batches import read_shown_items
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
 from aval.storage.device_sessions import SessionOwner, lock_session, renew_nonce
@@ -58,6 +58,6 @@ def details_shown(operation: Transfer) -> dict[str, Any]:
 async def _items(connection: Connection, operation: Transfer) -> list[dict[str, str | None]] | None:
     if not operation.kind.is_batch:
         return None
-    items = [item_details_of(item) for item in await read_items(connection, operation)]
+    items = await read_shown_items(connection, operation)
     assert items_digest_of(items) == operation.items_digest
     return items
