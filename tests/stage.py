@@ -212,6 +212,7 @@ class Stage:
             outbound=OutboundHttp([], True),
             channel_of=lambda _name, _is_sandbox: inbox,
             pace=PACE,
+            items_percent=100,
             retry=RETRY,
             webhooks=WEBHOOKS,
             breaker=BREAKER,

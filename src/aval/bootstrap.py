@@ -1,6 +1,7 @@
 """Picks the concrete parts and passes them down; the only place that knows settings, channels and rails."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields, replace
@@ -299,8 +300,14 @@ def _retry_policy(settings: Settings) -> RetryPolicy:
 
 
 async def _work(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
+    _give_way(settings.worker.niceness)
     async with AsyncExitStack() as stack:
         await run_worker(await worker_parts(settings, dsn, stack), stop)
+
+
+def _give_way(niceness: int) -> None:
+    """Let the API go first where both share a machine; a process that was started nicer stays so."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), niceness))
 
 
 async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> WorkerParts:
@@ -318,6 +325,7 @@ async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> W
         outbound=foundation.outbound,
         channel_of=open_channels(settings, stack),
         pace=Pace(worker.batch_size, worker.jobs_max, worker.poll),
+        items_percent=worker.items_percent,
         retry=_retry_policy(settings),
         webhooks=WebhookPolicy(worker.webhook_retry_gaps, worker.webhook_timeout),
         breaker=BreakerPolicy(channels.breaker_failures_max, channels.breaker_pause),

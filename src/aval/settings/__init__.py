@@ -224,6 +224,16 @@ class WorkerSettings:
     jobs_max: int = kinds.count(
         "AVAL_WORKER_JOBS_MAX", "256", "Jobs of one kind in progress in one worker.", high=10_000
     )
+    items_percent: int = kinds.count(
+        "AVAL_WORKER_ITEMS_PERCENT",
+        "35",
+        "Percent of one processor that a worker computes while it settles items of batches; the rest is left to single "
+        "transfers. 100 settles batches as fast as it goes.",
+        high=100,
+    )
+    niceness: int = kinds.count(
+        "AVAL_WORKER_NICENESS", "10", "How far a worker gives way to other processes of its machine.", low=0, high=19
+    )
     retry_gaps: tuple[timedelta, ...] = kinds.list_of(
         "AVAL_WORKER_RETRY_SECONDS",
         "1,2,5,10,30,60",

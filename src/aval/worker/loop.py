@@ -38,6 +38,7 @@ from aval.storage.request_signatures import forget_old_signatures
 from aval.storage.settlements import SettlementJob, claim_settlements
 from aval.worker.documents import EXPIRY_INTERVAL, PURGE_INTERVAL, expire_and_collect, purge_and_renew
 from aval.worker.pump import Pace, Pump, Work
+from aval.worker.share import ProcessorShare
 
 SWEEP_ROWS_MAX = 500
 FORGET_ROWS_MAX = 5_000
@@ -73,6 +74,7 @@ class WorkerParts:
     outbound: Outbound
     channel_of: ChannelOf
     pace: Pace
+    items_percent: int  # of one processor, see ProcessorShare
     retry: RetryPolicy
     webhooks: WebhookPolicy
     breaker: BreakerPolicy
@@ -99,10 +101,11 @@ async def run_worker(parts: WorkerParts, stopping: asyncio.Event) -> None:
 
 def _settlements(parts: WorkerParts) -> Work[SettlementJob, Answered]:
     items_max = max(int(parts.pace.jobs_max * ITEMS_SHARE), 1)
+    items_share = ProcessorShare(parts.items_percent)
     items_in_progress = 0
 
     async def claim(most: int) -> Sequence[SettlementJob]:
-        items_most = max(items_max - items_in_progress, 0)
+        items_most = max(items_max - items_in_progress, 0) if items_share.takes_turn() else 0
         async with parts.settle_db.connection() as connection:
             return await claim_settlements(connection, most=most, items_most=items_most, lease=parts.retry.lease)
 
