@@ -76,6 +76,7 @@ LARGE = (
     "settlement_jobs",
     "outbox",
     "accounts",
+    "contacts",
     *POINTS,
     *PURCHASES,
 )

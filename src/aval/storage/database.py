@@ -38,6 +38,7 @@ SESSION_SETTINGS = {
 # Joins run in the order they are written: from the keys that were asked for to the rows they name.
 LOOKUP_SETTINGS = {
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",  # two indexes together, of which one may be narrowed to the tenant only
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "join_collapse_limit": "1",
