@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aval.domain.campaign import TwoFactorPolicy
+from aval.domain.campaign import RiskLimits, TwoFactorPolicy
 from aval.domain.redemption_message import template_problem
 
 ON = TwoFactorPolicy(enabled=True, applies_to=("internal",), min_points=100)
@@ -45,3 +45,17 @@ def test_the_default_policy_is_one_that_could_be_put() -> None:
 def test_what_is_constant_or_limited_stays_so(change: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(change, TwoFactorPolicy)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, True),  # five that wait, unless told otherwise
+        ({"max_pending_purchases": None}, False),
+        ({"max_pending_purchases": None, "max_points_per_order": 1}, False),
+        ({"max_pending_purchases": None, "max_points_per_day": 1}, True),
+        ({"max_pending_purchases": None, "max_orders_per_day": 1}, True),
+    ],
+)
+def test_the_past_is_counted_if_a_limit_asks_for_it(limits: dict[str, Any], expected: bool) -> None:
+    assert RiskLimits(**limits).has_counts is expected

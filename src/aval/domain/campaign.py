@@ -29,6 +29,12 @@ class RiskLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_orders_per_day: Annotated[int, Meta(ge=1, le=POINTS_MAX)] | None = None
     max_pending_purchases: Annotated[int, Meta(ge=1, le=POINTS_MAX)] | None = 5
 
+    @property
+    def has_counts(self) -> bool:
+        """Whether a limit depends on what the participant did before."""
+        counted = (self.max_points_per_day, self.max_orders_per_day, self.max_pending_purchases)
+        return counted != (None, None, None)
+
 
 class TwoFactorPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One version of a campaign's policy; what is not given takes its default."""

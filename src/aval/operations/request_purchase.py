@@ -14,7 +14,7 @@ from aval.domain.budget import NO_HISTORY, BudgetFigures, BudgetStop, is_digits_
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
-from aval.domain.onboarding import OnboardingFacts, onboarding_of
+from aval.domain.onboarding import onboarding_of
 from aval.domain.purchase import FIRST_ENTRIES, Purchase, details_digest, details_of
 from aval.domain.purchase_request import (
     CampaignChanged,
@@ -34,7 +34,6 @@ from aval.operations.fresh import fresh_key, new_authorization_code
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.message_counts import read_message_histories
-from aval.storage.onboarding import read_onboarding
 from aval.storage.points import post_entries
 from aval.storage.purchase_requests import (
     Guarded,
@@ -83,7 +82,6 @@ class _Known:
 
     guarded: Mapping[ParticipantId, Guarded]
     past: Sequence[Past]
-    onboarding: Mapping[ParticipantId, OnboardingFacts]
     stops: Mapping[ParticipantId, BudgetStop | None]
     is_digits_spent: Mapping[ParticipantId, bool]
     numbers: Mapping[ParticipantId, NumberState]
@@ -125,12 +123,16 @@ async def _known(
     )
     counted = [participant for participant in counted if participant in guarded]
     await lock_numbers_in_use(connection, counted)
-    past = await read_past(connection, [PurchaseQuestion(*r.participant, r.path, r.idempotency_key) for r in requests])
-    asked = [r.participant for r in requests if r.is_two_factor and r.participant in guarded]
-    onboarding = await read_onboarding(connection, asked)
+    statuses = [guarded[r.participant].status if r.participant in guarded else "" for r in requests]
+    past = await read_past(connection, list(map(_question, requests)), statuses)
     stops, is_digits_spent = await _budgets(connection, requests, counted, past, figures)
-    numbers = await _numbers(connection, counted, onboarding)
-    return _Known(guarded, past, onboarding, stops, is_digits_spent, numbers)
+    numbers = await _numbers(connection, requests, counted, past)
+    return _Known(guarded, past, stops, is_digits_spent, numbers)
+
+
+def _question(request: PurchaseRequest) -> PurchaseQuestion:
+    is_counted = request.caller.tenant.policy.risk.has_counts
+    return PurchaseQuestion(*request.participant, request.path, request.idempotency_key, is_counted)
 
 
 async def _budgets(
@@ -159,12 +161,17 @@ async def _budgets(
 
 
 async def _numbers(
-    connection: Connection, counted: Sequence[ParticipantId], onboarding: Mapping[ParticipantId, OnboardingFacts]
+    connection: Connection,
+    requests: Sequence[PurchaseRequest],
+    counted: Sequence[ParticipantId],
+    past: Sequence[Past],
 ) -> dict[ParticipantId, NumberState]:
+    if not counted:
+        return {}
     phones = {
-        participant: (participant[0], found.device.key)
-        for participant in counted
-        if (found := onboarding[participant]).device is not None
+        request.participant: (request.participant[0], device.key)
+        for request, known in zip(requests, past, strict=True)
+        if request.participant in counted and (device := known.onboarding.device) is not None
     }
     states = await read_numbers(connection, phones.values())
     return {participant: states[phone] for participant, phone in phones.items()}
@@ -193,7 +200,6 @@ def _facts(
     request: PurchaseRequest, guarded: Guarded, past: Past, known: _Known, rules: PurchaseRules
 ) -> PurchaseFacts:
     participant = request.participant
-    found = known.onboarding.get(participant)
     number = known.numbers.get(participant)
     return PurchaseFacts(
         now=past.now,
@@ -210,8 +216,8 @@ def _facts(
         points_today=past.points_today,
         pending=past.pending,
         is_blocked=guarded.document_index in rules.blocked or past.number_index in rules.blocked,
-        onboarding=None if found is None else onboarding_of(request.caller.tenant.policy, found),
-        device=None if found is None else found.device,
+        onboarding=onboarding_of(request.caller.tenant.policy, past.onboarding) if request.is_two_factor else None,
+        device=past.onboarding.device,
         number_sent=() if number is None else number.sent,
         budget_stop=known.stops.get(participant),
         is_digits_budget_spent=known.is_digits_spent.get(participant, False),

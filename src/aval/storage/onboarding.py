@@ -10,20 +10,29 @@ from aval.storage.rows import columns
 
 ParticipantId = tuple[UUID, UUID]  # tenant and participant
 
-_READ = """
-select p.integrator_id, p.participant_id, p.status, d.types, d.statuses, d.times,
-       u.device_id, u.status = 'active' as is_active, u.active_from, u.undeliverable_at, u.masked_number,
-       exists (select from phone_devices r
-                where r.integrator_id = p.integrator_id and r.participant_id = p.participant_id) as has_registered
-  from unnest($1::uuid[], $2::uuid[]) as k (integrator_id, participant_id)
-  join participants p on p.integrator_id = k.integrator_id and p.participant_id = k.participant_id
-  left join phone_devices u on u.integrator_id = p.integrator_id and u.participant_id = p.participant_id
-       and u.status in ('active', 'blocked')
+# What it derives from beside the participant's status, wherever it is read: k has integrator_id and participant_id.
+ONBOARDING_COLUMNS = """
+d.types, d.statuses, d.times, u.device_id, u.status = 'active' as is_active, u.active_from, u.undeliverable_at,
+u.masked_number, exists (select from phone_devices r
+                          where (r.integrator_id = k.integrator_id) is true and r.participant_id = k.participant_id)
+                 as has_registered
+"""
+ONBOARDING_TABLES = """
+  left join lateral ( -- by the whole key, however young the table is (docs/adr/0017)
+       select * from phone_devices
+        where integrator_id = k.integrator_id and participant_id = k.participant_id
+          and status in ('active', 'blocked') offset 0) u on true
  cross join lateral (
        select coalesce(array_agg(i.document_type), '{}') as types, coalesce(array_agg(i.status), '{}') as statuses,
               coalesce(array_agg(i.created_at), '{}') as times
          from identity_documents i
-        where i.integrator_id = p.integrator_id and i.participant_id = p.participant_id) d
+        where (i.integrator_id = k.integrator_id) is true and i.participant_id = k.participant_id) d
+"""
+_READ = f"""
+select p.integrator_id, p.participant_id, p.status, {ONBOARDING_COLUMNS}
+  from unnest($1::uuid[], $2::uuid[]) as k (integrator_id, participant_id)
+  join participants p on p.integrator_id = k.integrator_id and p.participant_id = k.participant_id
+{ONBOARDING_TABLES}
 """
 
 
@@ -34,7 +43,7 @@ async def read_onboarding(
     if not participants:
         return {}
     rows = await connection.fetch(_READ, *columns(participants))
-    return {(row["integrator_id"], row["participant_id"]): _facts(row) for row in rows}
+    return {(row["integrator_id"], row["participant_id"]): onboarding_facts(row, row["status"]) for row in rows}
 
 
 async def mark_onboarded(connection: Connection, participant: ParticipantId, *, is_onboarded: bool) -> int | None:
@@ -48,7 +57,8 @@ async def mark_onboarded(connection: Connection, participant: ParticipantId, *, 
     return sequence
 
 
-def _facts(row: Row) -> OnboardingFacts:
+def onboarding_facts(row: Row, participant_status: str) -> OnboardingFacts:
+    """The facts in a row with ONBOARDING_COLUMNS."""
     device = None
     if row["device_id"] is not None:
         device = DeviceFact(
@@ -60,7 +70,7 @@ def _facts(row: Row) -> OnboardingFacts:
         )
     documents = zip(row["types"], row["statuses"], row["times"], strict=True)
     return OnboardingFacts(
-        participant_status=row["status"],
+        participant_status=participant_status,
         has_registered=row["has_registered"],
         device=device,
         documents=tuple(DocumentFact(kind, DocumentStatus(status), at) for kind, status, at in documents),

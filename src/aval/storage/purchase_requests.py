@@ -8,8 +8,10 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.challenge import Challenge
+from aval.domain.onboarding import OnboardingFacts
 from aval.domain.purchase import Purchase
 from aval.storage.database import Connection
+from aval.storage.onboarding import ONBOARDING_COLUMNS, ONBOARDING_TABLES, onboarding_facts
 from aval.storage.rows import columns
 
 ParticipantId = tuple[UUID, UUID]  # campaign's tenant key, participant
@@ -82,12 +84,13 @@ async def lock_numbers_in_use(connection: Connection, participants: Collection[P
 
 
 class PurchaseQuestion(msgspec.Struct, frozen=True):
-    """What a create call asks of the past: its key, and what the participant did today."""
+    """What a create call asks of the past: its key, and what the participant did today if a limit counts it."""
 
     tenant_key: UUID
     participant_key: UUID
     path: str
     idempotency_key: str | None
+    is_counted: bool = False
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -102,40 +105,60 @@ class Past(msgspec.Struct, frozen=True):
     number_index: bytes | None
     policy_version: int
     campaign_status: str
+    onboarding: OnboardingFacts
 
 
 # A day has 25 hours at most. What is counted as pending has an open window, swept or not.
-_READ_PAST = """
+_READ_PAST = f"""
 select clock_timestamp() as now, twin.purchase_id, twin.request_fingerprint, day.orders, day.points, day.pending,
-       u.number_index, k.policy_version, k.status
-  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[])
-       with ordinality as r (integrator_id, participant_id, path, idempotency_key, place)
-  join campaigns k on k.integrator_id = r.integrator_id
-  left join purchases twin on twin.idempotency_key = r.idempotency_key and twin.request_path = r.path
-       and twin.integrator_id = r.integrator_id
-  left join phone_devices u on u.participant_id = r.participant_id and u.integrator_id = r.integrator_id
-       and u.status in ('active', 'blocked')
+       u.number_index, c.policy_version, c.status as campaign_status,
+       {ONBOARDING_COLUMNS}
+  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::boolean[])
+       with ordinality as k (integrator_id, participant_id, path, idempotency_key, is_counted, place)
+  join campaigns c on c.integrator_id = k.integrator_id
+  left join purchases twin on twin.idempotency_key = k.idempotency_key and twin.request_path = k.path
+       and twin.integrator_id = k.integrator_id
+{ONBOARDING_TABLES}
  cross join lateral (
-       select date_trunc('day', clock_timestamp() at time zone k.timezone) at time zone k.timezone as began) today
+       select date_trunc('day', clock_timestamp() at time zone c.timezone) at time zone c.timezone as began) today
  cross join lateral (
        select count(*) filter (where p.created_at >= today.began) as orders,
               coalesce(sum(p.debited_points) filter (where p.created_at >= today.began), 0)::bigint as points,
               count(*) filter (where p.status = 'pending_2fa_approval' and exists (
-                      select from challenges c
-                       where c.integrator_id = p.integrator_id and c.operation_id = p.purchase_id
-                         and c.approval_deadline > clock_timestamp())) as pending
+                      select from challenges h
+                       where h.integrator_id = p.integrator_id and h.operation_id = p.purchase_id
+                         and h.approval_deadline > clock_timestamp())) as pending
          from purchases p
-        where p.participant_id = r.participant_id and p.integrator_id = r.integrator_id
+        where k.is_counted and p.participant_id = k.participant_id and (p.integrator_id = k.integrator_id) is true
           and p.created_at > clock_timestamp() - interval '25 hours'
           and p.status not in ('rejected', 'canceled', 'expired')) day
- order by r.place
+ order by k.place
 """
 
 
-async def read_past(connection: Connection, questions: Sequence[PurchaseQuestion]) -> list[Past]:
-    """The clock and the past of each call, in their order; run after the locks are held."""
+async def read_past(
+    connection: Connection, questions: Sequence[PurchaseQuestion], statuses: Sequence[str]
+) -> list[Past]:
+    """The clock and the past of each call, in their order, and its participant's onboarding; run after the locks.
+
+    `statuses` are the participants' own, as they were read with their locks.
+    """
     rows = await connection.fetch(_READ_PAST, *columns(map(msgspec.structs.astuple, questions)))
-    return [Past(*row) for row in rows]
+    return [
+        Past(
+            row["now"],
+            row["purchase_id"],
+            row["request_fingerprint"],
+            row["orders"],
+            row["points"],
+            row["pending"],
+            row["number_index"],
+            row["policy_version"],
+            row["campaign_status"],
+            onboarding_facts(row, status),
+        )
+        for row, status in zip(rows, statuses, strict=True)
+    ]
 
 
 async def is_key_used(connection: Connection, question: PurchaseQuestion) -> bool:
