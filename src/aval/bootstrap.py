@@ -8,9 +8,8 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from aval.channels.closed import ClosedChannel
-from aval.channels.email import SmtpEmail, SmtpSettings
 from aval.channels.inbox import SandboxInbox
-from aval.channels.outbound import OutboundHttp
+from aval.channels.late_outbound import LateOutbound
 from aval.channels.purchase_hooks import HttpItemValidator, HttpRiskAdapter
 from aval.channels.sms import AppriseSms, GatewaySms, ProviderAddressNotValid
 from aval.cli.deployment import Administer, Deployment, Sockets
@@ -121,13 +120,13 @@ class Foundation:
     """What API and worker both stand on."""
 
     keyring: KeyringSource
-    outbound: OutboundHttp
+    outbound: LateOutbound
     rails: RailRegistry
 
 
 def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
     """Make it; the stack gives back its connections."""
-    outbound = OutboundHttp(settings.channels.target_allow_list, settings.channels.local_targets)
+    outbound = LateOutbound(settings.channels.target_allow_list, settings.channels.local_targets)
     stack.push_async_callback(outbound.close)
     keyring = KeyringSource(KeysFile(settings.database.keys_file), settles_after=settings.database.keys_settle)
     return Foundation(keyring, outbound, RailRegistry(outbound))
@@ -352,7 +351,7 @@ def _sms(settings: Settings, stack: AsyncExitStack) -> Channel:
     channels = settings.channels
     if not channels.sms_urls:
         # The operator chose this address, and it may well be on the inside; target rules are for those others choose.
-        gateway = OutboundHttp((), is_local_allowed=True)
+        gateway = LateOutbound((), is_local_allowed=True)
         stack.push_async_callback(gateway.close)
         return GatewaySms(gateway, channels.sms_gateway_url, channels.sms_gateway_key, channels.send_timeout)
     try:
@@ -362,5 +361,7 @@ def _sms(settings: Settings, stack: AsyncExitStack) -> Channel:
 
 
 def _email(settings: Settings) -> Channel:
+    from aval.channels.email import SmtpEmail, SmtpSettings  # an API process sends none
+
     smtp = SmtpSettings.from_url(settings.channels.smtp_url, settings.channels.email_from)
     return SmtpEmail(replace(smtp, timeout=settings.channels.send_timeout))
