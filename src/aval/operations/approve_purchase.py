@@ -15,7 +15,8 @@ from aval.domain.purchase import Purchase, PurchaseStatus, approved_status
 from aval.domain.redemption_call import RedemptionCall
 from aval.operations.change_purchases import PurchaseChange, ToldPurchase, change_purchases
 from aval.operations.coalesce import Postponed
-from aval.operations.confirm_redemption import KEPT_VERDICTS, Judged, JudgedCall, Kept, judge_redemptions, keep_judged
+from aval.operations.confirm_redemption import KEPT_VERDICTS, Judged, JudgedCall, Kept, judge_locked, keep_judged
+from aval.storage.challenges import lock_operations, write_decisions
 from aval.storage.database import Connection, Database
 from aval.storage.purchases import PurchaseId, find_owners, lock_purchases, read_authorization_ttls
 
@@ -60,13 +61,22 @@ async def approve_purchases(
     """
     asked = [each.call for each in calls]
     async with db.transaction() as connection:
-        judged = await judge_redemptions(connection, asked, keyring=keyring, figures=figures, may_wait=may_wait)
+        locked = await lock_operations(connection, [call.operation for call in asked], may_wait=may_wait)
+        judged = await judge_locked(connection, asked, locked, keyring=keyring, figures=figures, may_wait=may_wait)
         told = [each for each in judged if isinstance(each, Judged) and each.verdict in _TELLING]
         purchases = await lock_purchases(connection, [each.call.operation for each in told], is_shown=True)
+        await _count_guesses(connection, judged)
         moved = await move_judged(connection, told, purchases)
         answers = [_answer(each, purchases, moved) for each in judged]
         await _keep(connection, calls, judged, answers)
         return await _with_unchallenged(connection, asked, answers) if may_wait else answers
+
+
+async def _count_guesses(connection: Connection, judged: Sequence[JudgedCall]) -> None:
+    """Write the decisions that end nothing: wrong tokens that are not the last."""
+    counted = [each.decision for each in judged if isinstance(each, Judged) and not each.is_moved and each.decision]
+    if counted:
+        await write_decisions(connection, counted)
 
 
 async def move_judged(
@@ -91,6 +101,7 @@ def _change_of(judged: Judged, purchase: Purchase, ttls: Mapping[tuple[UUID, int
         reason=None if reason is None else str(reason),
         authorization_ttl=ttls.get((purchase.tenant_key, purchase.policy_version)) if is_approved else None,
         audit_details=judged.audit_details,
+        decision=judged.decision,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -10,16 +11,17 @@ from aval.domain.points import EntryType, PointsEntry
 from aval.domain.purchase import TRANSITIONS, Purchase, PurchaseStatus, moved
 from aval.domain.redemption_view import purchase_event_data
 from aval.domain.transfer import Kind
-from aval.operations.fresh import fresh_key
+from aval.domain.view import event_body
+from aval.operations.fresh import fresh_key, fresh_keys
 from aval.operations.new_event import new_event
+from aval.storage.challenges import Decision
 from aval.storage.database import Connection
-from aval.storage.points import post_entries
-from aval.storage.purchases import PurchaseMove, move_purchases
-from aval.storage.webhook_events import EventRow, append_events
+from aval.storage.purchase_moves import PurchaseMove, move_purchases
+from aval.storage.webhook_events import EventRow
 
 
 class PurchaseChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A purchase that is locked, and where it goes."""
+    """A purchase that is locked, and where it goes; `decision` ends its challenge, if that is not written yet."""
 
     before: Purchase
     to: PurchaseStatus
@@ -29,6 +31,7 @@ class PurchaseChange(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     authorization_ttl: timedelta | None = None
     audit_details: Mapping[str, Any] = {}
+    decision: Decision | None = None
 
 
 class ToldPurchase(msgspec.Struct, frozen=True):
@@ -43,13 +46,15 @@ async def change_purchases(connection: Connection, changes: Sequence[PurchaseCha
     """Write moves in the running transaction, in their order; answers the purchases as they are then."""
     if not changes:
         return []
-    moves = [_move_of(change) for change in changes]
+    told, moves = [], []
+    keys = iter(fresh_keys(3 * len(changes)))
+    for change in changes:
+        before, ttl = change.before, change.authorization_ttl
+        after = moved(before, change.to, change.at, reason=change.reason, authorization_ttl=ttl)
+        each = told_of(after, change.correlation_id)
+        told.append(each)
+        moves.append(_move_of(change, each, next(keys), next(keys), next(keys)))
     await move_purchases(connection, moves)
-    entries = [entry for move in moves for entry in _entries_of(move)]
-    posted = await post_entries(connection, entries)
-    assert len(posted) == len({(entry.integrator_key, entry.participant_key) for entry in entries})
-    told = [told_of(move.after, move.correlation_id) for move in moves]
-    await append_events(connection, purchase_events(told))
     return told
 
 
@@ -58,19 +63,32 @@ def told_of(purchase: Purchase, correlation_id: str) -> ToldPurchase:
     return ToldPurchase(purchase, correlation_id, purchase_event_data(purchase))
 
 
-def _move_of(change: PurchaseChange) -> PurchaseMove:
-    before = change.before
-    after = moved(before, change.to, change.at, reason=change.reason, authorization_ttl=change.authorization_ttl)
-    details = dict(change.audit_details) | {"former_status": before.status.value, "points": before.debited_points}
+def _move_of(
+    change: PurchaseChange, told: ToldPurchase, audit_key: UUID, event_key: UUID, entry_key: UUID
+) -> PurchaseMove:
+    before, after = change.before, told.purchase
+    details = {**change.audit_details, "former_status": before.status.value, "points": before.debited_points}
     if change.reason is not None:
         details["reason"] = change.reason
-    return PurchaseMove(before, after, fresh_key(), change.actor, change.correlation_id, details)
-
-
-def _entries_of(move: PurchaseMove) -> list[PointsEntry]:
-    entry_type = TRANSITIONS[move.before.status][move.after.status]
-    return (
-        [] if entry_type is None else entries_of(move.after, (entry_type,), move.after.updated_at, move.correlation_id)
+    return PurchaseMove(
+        before=before,
+        after=after,
+        actor=change.actor,
+        correlation_id=change.correlation_id,
+        audit_key=audit_key,
+        audit_details=details,
+        event_key=event_key,
+        event_body=event_body(
+            _event_type(after),
+            told.data,
+            at=after.updated_at,
+            event_id=event_key,
+            sequence=after.event_sequence,
+            correlation_id=change.correlation_id,
+        ),
+        entry_key=entry_key,
+        entry_type=TRANSITIONS[before.status][after.status],
+        decision=change.decision,
     )
 
 
@@ -105,7 +123,7 @@ def purchase_events(told: Iterable[ToldPurchase]) -> list[EventRow]:
 def _event_of(told: ToldPurchase) -> EventRow:
     purchase = told.purchase
     return new_event(
-        f"purchase.{purchase.status.value}",
+        _event_type(purchase),
         told.data,
         integrator_key=purchase.tenant_key,
         subject_key=purchase.key,
@@ -114,3 +132,7 @@ def _event_of(told: ToldPurchase) -> EventRow:
         at=purchase.updated_at,
         correlation_id=told.correlation_id,
     )
+
+
+def _event_type(purchase: Purchase) -> str:
+    return f"purchase.{purchase.status.value}"

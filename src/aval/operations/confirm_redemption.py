@@ -56,6 +56,7 @@ class Judged(msgspec.Struct, frozen=True):
     verdict: Verdict
     now: datetime
     audit_details: Mapping[str, Any] = {}
+    decision: Decision | None = None  # what `judge_locked` left to its caller to write
 
     @property
     def is_moved(self) -> bool:
@@ -89,10 +90,26 @@ async def judge_redemptions(
     takes its participant's before (docs/adr/0034). Raises LockNotWon.
     """
     locked = await lock_operations(connection, [call.operation for call in calls], may_wait=may_wait)
+    judged = await judge_locked(connection, calls, locked, keyring=keyring, figures=figures, may_wait=may_wait)
+    decisions = [each.decision for each in judged if isinstance(each, Judged) and each.decision is not None]
+    if decisions:
+        await write_decisions(connection, decisions)
+    return judged
+
+
+async def judge_locked(
+    connection: Connection,
+    calls: Sequence[RedemptionCall],
+    locked: Mapping[tuple[UUID, UUID], tuple[Transfer, Challenge]],
+    *,
+    keyring: Keyring,
+    figures: BudgetFigures,
+    may_wait: bool,
+) -> list[JudgedCall]:
+    """Judge tokens under the locks of their challenges; writes nothing, each `decision` is the caller's to write."""
     now, kept = await read_kept(connection, list(map(kept_key, calls)))
     histories = await _histories(connection, calls, locked)
     results: list[JudgedCall] = []
-    decisions: list[Decision] = []
     for call, remembered in zip(calls, kept, strict=True):
         found = locked.get(call.operation)
         if found is None and not may_wait:
@@ -103,9 +120,7 @@ async def judge_redemptions(
             results.append(standing)
             continue
         assert found is not None
-        results.append(_judged(call, found, now, keyring, figures, histories, decisions))
-    if decisions:
-        await write_decisions(connection, decisions)
+        results.append(_judged(call, found, now, keyring, figures, histories))
     return results
 
 
@@ -155,7 +170,6 @@ def _judged(
     keyring: Keyring,
     figures: BudgetFigures,
     histories: Mapping[tuple[UUID, UUID], GuessHistory],
-    decisions: list[Decision],
 ) -> Judged | Refusal:
     transfer, before = found
     history = histories.get((transfer.integrator_key, transfer.approver_key), NO_HISTORY)
@@ -180,7 +194,7 @@ def _judged(
         case Verdict.INVALID_STATUS:
             return Refusal("rdm.not_pending")
         case _:
-            return _remembered(call, transfer, before, judgement, now, decisions)
+            return _remembered(call, transfer, before, judgement, now)
 
 
 def _remembered(
@@ -189,9 +203,8 @@ def _remembered(
     before: Challenge,
     judgement: Judgement,
     now: datetime,
-    decisions: list[Decision],
 ) -> Judged:
-    """The outcome; what changes the challenge is added to the decisions."""
+    """The outcome, with what changes the challenge."""
     verdict = judgement.verdict
     status = _status_of(verdict, before)
     if not judgement.is_compared and status is before.status:
@@ -202,8 +215,7 @@ def _remembered(
         decision = replace(decision, comparison=judgement.comparison, attempts_used=before.attempts_used + is_wrong)
     if status is before.status:
         decision = replace(decision, audit_key=fresh_key())
-    decisions.append(decision)
-    return Judged(call, transfer, before, decision.after, verdict, now, decision.audit_details)
+    return Judged(call, transfer, before, decision.after, verdict, now, decision.audit_details, decision)
 
 
 def _status_of(verdict: Verdict, before: Challenge) -> Status:

@@ -11,7 +11,7 @@ from aval.domain.redemption_call import RedemptionCall
 from aval.domain.transfer import Reason, Status, Transfer, moved_to
 from aval.operations.change_purchases import PurchaseChange, change_purchases
 from aval.operations.confirm_redemption import Kept, ended, keep_judged, kept_key, kept_of
-from aval.storage.challenges import lock_operations, write_decisions
+from aval.storage.challenges import lock_operations
 from aval.storage.database import Connection, Database
 from aval.storage.purchases import lock_purchases
 from aval.storage.redemption_calls import read_kept
@@ -92,11 +92,12 @@ async def _overdue(connection: Connection, call: RedemptionCall, locked: _Locked
 async def _changed(
     connection: Connection, call: RedemptionCall, locked: _Locked, to: PurchaseStatus, reason: Reason | None = None
 ) -> Purchase:
+    decision = None
     if locked.purchase.is_pending:
         assert locked.challenge is not None
         transfer, before = locked.challenge
         status = moved_to(before.status, Status.REJECTED if reason else Status.CANCELLED)
-        await write_decisions(connection, [ended(call, transfer, before, status, locked.now, reason=reason)])
+        decision = ended(call, transfer, before, status, locked.now, reason=reason)
     change = PurchaseChange(
         before=locked.purchase,
         to=to,
@@ -104,6 +105,7 @@ async def _changed(
         actor=call.caller.actor,
         correlation_id=call.correlation_id,
         reason=None if reason is None else reason.value,
+        decision=decision,
     )
     (told,) = await change_purchases(connection, [change])
     return told.purchase

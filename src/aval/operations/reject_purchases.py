@@ -9,7 +9,7 @@ from aval.domain.purchase import Purchase, PurchaseStatus
 from aval.domain.transfer import Reason, Status, Transfer, moved_to
 from aval.operations.change_purchases import PurchaseChange, change_purchases
 from aval.operations.confirm_redemption import ending
-from aval.storage.challenges import Decision, lock_operations, write_decisions
+from aval.storage.challenges import lock_operations
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection
 from aval.storage.purchases import PurchaseId, find_pending, lock_purchases
@@ -53,14 +53,12 @@ async def reject_locked(
     correlation_id: str | None = None,
 ) -> list[Purchase]:
     """End challenges and reject their purchases, all locked; without a correlation id each has its own origin's."""
-    decisions: list[Decision] = []
     changes: list[PurchaseChange] = []
     for transfer, challenge, reason in ended:
         purchase = purchases[transfer.integrator_key, transfer.key]
         told = correlation_id or purchase.origin_correlation_id
         status = moved_to(challenge.status, Status.REJECTED)
         decision = ending(transfer, challenge, status, now, reason=reason, actor=actor, correlation_id=told)
-        decisions.append(decision)
         changes.append(
             PurchaseChange(
                 before=purchase,
@@ -70,8 +68,7 @@ async def reject_locked(
                 correlation_id=told,
                 reason=reason.value,
                 audit_details=decision.audit_details,
+                decision=decision,
             )
         )
-    if decisions:
-        await write_decisions(connection, decisions)
     return [told.purchase for told in await change_purchases(connection, changes)]

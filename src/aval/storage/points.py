@@ -19,19 +19,13 @@ select a.integrator_id, a.participant_id, a.available, a.reserved, a.credited, a
    for no key update of a
 """
 
-# Lines of one account count one after the other, in the order given. An account that one of them would take below 0
-# is left as it is: none of its lines is written. `locked` wins the rows in the order of all who lock accounts, and
-# carries all that is written of one, so that nothing is joined to many accounts.
-_POST = """
-with input as (
+# After `lines`, whoever made them. Those of one account count one after the other, in the order of `place`. An account
+# that one of them would take below 0 is left as it is: none of its lines is written. `locked` wins the rows in the
+# order of all who lock accounts, and carries all that is written of one, so that nothing is joined to many accounts.
+POSTING = """counted as (
     select r.*, sum(available) over line as available_so_far, sum(reserved) over line as reserved_so_far,
            row_number() over line as nth
-      from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                  $8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::text[],
-                  $15::text[], $16::text[], $17::timestamptz[]) with ordinality
-           as r (integrator_id, participant_id, entry_id, entry_type, points, available, reserved, credited, debited,
-                 purchase_id, order_id, reversal_id, authorization_code, description, external_reference,
-                 correlation_id, created_at, place)
+      from lines r
     window line as (partition by integrator_id, participant_id order by place)
 ), sums as (
     select integrator_id, participant_id, sum(available)::bigint as available, sum(reserved)::bigint as reserved,
@@ -40,14 +34,14 @@ with input as (
            array_agg(row(entry_id, entry_type, points, available_so_far::bigint, reserved_so_far::bigint, nth,
                          purchase_id, order_id, reversal_id, authorization_code, description, external_reference,
                          correlation_id, created_at)) as entries
-      from input group by integrator_id, participant_id
+      from counted group by integrator_id, participant_id
 ), locked as (
     select s.*
       from sums s
       join points_accounts a on a.integrator_id = s.integrator_id and a.participant_id = s.participant_id
      order by a.integrator_id, a.participant_id
        for no key update of a
-), moved as (
+), posted as (
     update points_accounts a
        set available = a.available + s.available, reserved = a.reserved + s.reserved,
            credited = a.credited + s.credited, debited = a.debited + s.debited,
@@ -57,21 +51,32 @@ with input as (
  returning a.integrator_id, a.participant_id, a.available, a.reserved, a.credited, a.debited, s.entries,
            a.available - s.available as available_before, a.reserved - s.reserved as reserved_before,
            a.entry_count - s.lines as lines_before
-), written as (
+), entered as (
     insert into points_entries (integrator_id, entry_id, participant_id, entry_no, entry_type, points,
         available_after, reserved_after, purchase_id, order_id, reversal_id, authorization_code, description,
         external_reference, correlation_id, created_at)
     select m.integrator_id, i.entry_id, m.participant_id, m.lines_before + i.nth, i.entry_type, i.points,
            m.available_before + i.available_so_far, m.reserved_before + i.reserved_so_far, i.purchase_id, i.order_id,
            i.reversal_id, i.authorization_code, i.description, i.external_reference, i.correlation_id, i.created_at
-      from moved m
+      from posted m
      cross join lateral unnest(m.entries)
            as i (entry_id uuid, entry_type text, points bigint, available_so_far bigint, reserved_so_far bigint,
                  nth bigint, purchase_id uuid, order_id uuid, reversal_id uuid, authorization_code text,
                  description text, external_reference text, correlation_id text, created_at timestamptz)
-)
-select integrator_id, participant_id, available, reserved, credited, debited from moved
-"""
+    returning 1
+)"""
+_POST = f"""
+with lines as (
+    select *
+      from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+                  $8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::text[],
+                  $15::text[], $16::text[], $17::timestamptz[]) with ordinality
+           as r (integrator_id, participant_id, entry_id, entry_type, points, available, reserved, credited, debited,
+                 purchase_id, order_id, reversal_id, authorization_code, description, external_reference,
+                 correlation_id, created_at, place)
+), {POSTING}
+select integrator_id, participant_id, available, reserved, credited, debited from posted
+"""  # noqa: S608 – constants only
 
 
 async def lock_points_accounts(

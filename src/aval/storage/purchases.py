@@ -1,4 +1,4 @@
-"""Purchases that exist: locked, moved set-wise with their orders and audit, found, listed, swept."""
+"""Purchases that exist: locked, found, listed, swept."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.challenge import Challenge
-from aval.domain.purchase import OrderStatus, Purchase, PurchaseStatus
+from aval.domain.purchase import Purchase, PurchaseStatus
 from aval.storage.database import Connection
 from aval.storage.purchase_rows import NO_PEOPLE, PEOPLE_COLUMNS, PURCHASE_COLUMNS, PURCHASE_PEOPLE, purchase_of
 from aval.storage.rows import CHALLENGE_COLUMNS, challenge_of, columns
@@ -46,79 +46,6 @@ async def lock_purchases(
         rows = await connection.fetch(query, *columns(moved))
         found |= {purchase.id: purchase for purchase in map(purchase_of, rows)}
     return found
-
-
-class PurchaseMove(msgspec.Struct, frozen=True):
-    """A move of a purchase under its lock, and the one audit record of it."""
-
-    before: Purchase
-    after: Purchase
-    audit_key: UUID
-    actor: str
-    correlation_id: str
-    audit_details: Mapping[str, Any]
-
-
-_MOVE = """
-with input as (
-    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
-                         $7::timestamptz[], $8::jsonb[], $9::integer[], $10::text[], $11::timestamptz[], $12::uuid[],
-                         $13::text[], $14::text[], $15::jsonb[], $16::text[])
-           as r (integrator_id, purchase_id, former_status, status, rejection_reason, confirmed_at, authorized_until,
-                 status_history, event_sequence, order_status, at, audit_id, actor, action, audit_details,
-                 correlation_id)
-), moved as (
-    update purchases p
-       set status = r.status, rejection_reason = r.rejection_reason, confirmed_at = r.confirmed_at,
-           authorized_until = r.authorized_until, status_history = r.status_history,
-           event_sequence = r.event_sequence, updated_at = r.at
-      from input r
-     where p.integrator_id = r.integrator_id and p.purchase_id = r.purchase_id and p.status = r.former_status
-       and p.event_sequence = r.event_sequence - 1
-    returning 1
-), ordered as (
-    update orders o set status = r.order_status, updated_at = r.at
-      from input r
-     where o.purchase_id = r.purchase_id and o.integrator_id = r.integrator_id and r.order_status is not null
-), audited as (
-    insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
-    select integrator_id, audit_id, at, actor, action, purchase_id, audit_details, correlation_id from input
-)
-select count(*) from moved
-"""
-
-
-async def move_purchases(connection: Connection, moves: Sequence[PurchaseMove]) -> None:
-    """Write moves with their orders, history and audit, in one statement under their locks."""
-    moved = await connection.fetchval(_MOVE, *columns(map(_move_columns, moves)))
-    assert moved == len(moves)
-
-
-def _move_columns(move: PurchaseMove) -> tuple[Any, ...]:
-    before, after = move.before, move.after
-    return (
-        after.tenant_key,
-        after.key,
-        before.status.value,
-        after.status.value,
-        after.rejection_reason,
-        after.confirmed_at,
-        after.authorized_until,
-        msgspec.json.encode(after.status_history),  # in an array of jsonb a list would be a dimension
-        after.event_sequence,
-        _order_status(before, after),
-        after.updated_at,
-        move.audit_key,
-        move.actor,
-        f"purchase.{after.status.value}",
-        dict(move.audit_details),
-        move.correlation_id,
-    )
-
-
-def _order_status(before: Purchase, after: Purchase) -> OrderStatus | None:
-    status = after.orders[0].status
-    return None if before.orders[0].status is status else status
 
 
 class ReadPurchase(NamedTuple):

@@ -9,24 +9,28 @@ from uuid import UUID
 from aval.storage.database import Connection
 from aval.storage.rows import columns
 
-_APPEND = """
-with input as (
-    select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[],
-                         $8::text[], $9::timestamptz[], $10::uuid[])
-           as r (integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body, correlation_id, at,
-                 item_id)
-), told as (
+# After `happened`, whoever made it.
+TELLING = """told as (
     insert into events (integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body,
                         correlation_id, created_at, item_id)
     select integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body, correlation_id, at,
            item_id
-      from input
-)
-insert into callbacks (integrator_id, callback_id, event_id, endpoint_id, is_item, due_at, created_at, updated_at)
-select r.integrator_id, gen_random_uuid(), r.event_id, w.endpoint_id, r.item_id is not null, r.at, r.at, r.at
-  from input r join webhook_endpoints w on w.integrator_id = r.integrator_id
- where w.enabled and w.deleted_at is null and r.event_type = any(w.event_types)
-"""
+      from happened
+), called as (
+    insert into callbacks (integrator_id, callback_id, event_id, endpoint_id, is_item, due_at, created_at, updated_at)
+    select r.integrator_id, gen_random_uuid(), r.event_id, w.endpoint_id, r.item_id is not null, r.at, r.at, r.at
+      from happened r join webhook_endpoints w on w.integrator_id = r.integrator_id
+     where w.enabled and w.deleted_at is null and r.event_type = any(w.event_types)
+)"""
+_APPEND = f"""
+with happened as (
+    select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[],
+                         $8::text[], $9::timestamptz[], $10::uuid[])
+           as r (integrator_id, event_id, operation_id, operation_kind, sequence, event_type, body, correlation_id, at,
+                 item_id)
+), {TELLING}
+select
+"""  # noqa: S608 – constants only
 
 
 @dataclass(frozen=True, slots=True)
