@@ -35,14 +35,13 @@ from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.message_counts import read_message_histories
 from aval.storage.points import post_entries
+from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
 from aval.storage.purchase_requests import (
     Guarded,
     ParticipantId,
     Past,
-    PurchaseDraft,
     PurchaseQuestion,
     guard_redeemers,
-    insert_purchases,
     lock_numbers_in_use,
     read_past,
 )

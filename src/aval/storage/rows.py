@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
 from aval.domain.transfer import NOBODY, REDEMPTION_KINDS, Kind, Method, Payee, Status, Transfer
@@ -132,3 +134,8 @@ def challenge_of(row: Row) -> Challenge:
 def columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
     """Turn rows into columns, the shape `unnest` takes."""
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def recordset(rows: Iterable[msgspec.Struct]) -> str:
+    """Turn rows into the JSON text that `json_to_recordset` takes; bytes become base64."""
+    return msgspec.json.encode(list(rows)).decode()
