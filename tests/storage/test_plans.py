@@ -53,6 +53,7 @@ HOT = {
     "onboarding": onboarding._READ,
     "store purchases": purchase_inserts._INSERT,
     "lock purchases": purchases._SHOWN + purchases._LOCK,
+    "lock challenged purchases": purchases._LOCK_CHALLENGED,
     "move purchases": purchase_moves._MOVE,
     "one purchase": f"{purchases._READ} where p.integrator_id = $1 and p.purchase_id = $2",
     "messages of numbers": redemption_calls._READ_NUMBERS,

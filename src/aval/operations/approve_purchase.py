@@ -16,9 +16,9 @@ from aval.domain.redemption_call import RedemptionCall
 from aval.operations.change_purchases import PurchaseChange, ToldPurchase, change_purchases
 from aval.operations.coalesce import Postponed
 from aval.operations.confirm_redemption import KEPT_VERDICTS, Judged, JudgedCall, Kept, judge_locked, keep_judged
-from aval.storage.challenges import lock_operations, write_decisions
+from aval.storage.challenges import write_decisions
 from aval.storage.database import Connection, Database
-from aval.storage.purchases import PurchaseId, find_owners, lock_purchases, read_authorization_ttls
+from aval.storage.purchases import PurchaseId, find_owners, lock_challenged, read_authorization_ttls
 
 # These tell the purchase; a wrong or dead token is answered without it.
 _TELLING = frozenset({Verdict.APPROVED, Verdict.EXHAUSTED, Verdict.ATTEMPTS_EXCEEDED, Verdict.WINDOW_OVER})
@@ -61,10 +61,10 @@ async def approve_purchases(
     """
     asked = [each.call for each in calls]
     async with db.transaction() as connection:
-        locked = await lock_operations(connection, [call.operation for call in asked], may_wait=may_wait)
+        locked, found = await lock_challenged(connection, [call.operation for call in asked], may_wait=may_wait)
         judged = await judge_locked(connection, asked, locked, keyring=keyring, figures=figures, may_wait=may_wait)
         told = [each for each in judged if isinstance(each, Judged) and each.verdict in _TELLING]
-        purchases = await lock_purchases(connection, [each.call.operation for each in told], is_shown=True)
+        purchases = {each.call.operation: found[each.call.operation] for each in told}
         await _count_guesses(connection, judged)
         moved = await move_judged(connection, told, purchases)
         answers = [_answer(each, purchases, moved) for each in judged]

@@ -8,8 +8,10 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.challenge import Challenge
+from aval.domain.money import Brl
 from aval.domain.purchase import Purchase, PurchaseStatus
-from aval.storage.database import Connection
+from aval.domain.transfer import NO_ACCOUNT, NOBODY, Kind, Transfer
+from aval.storage.database import Connection, Row
 from aval.storage.purchase_rows import NO_PEOPLE, PEOPLE_COLUMNS, PURCHASE_COLUMNS, PURCHASE_PEOPLE, purchase_of
 from aval.storage.rows import CHALLENGE_COLUMNS, challenge_of, columns
 
@@ -24,6 +26,7 @@ _IN_ORDER = " order by p.integrator_id, p.purchase_id"
 _MOVED = f"select {PURCHASE_COLUMNS} {NO_PEOPLE} {_OF_KEYS} {_IN_ORDER}"  # noqa: S608 – constants only, as the next
 _SHOWN = f"select {PURCHASE_COLUMNS} {PEOPLE_COLUMNS} {_OF_KEYS} {PURCHASE_PEOPLE} {_IN_ORDER}"  # noqa: S608
 _LOCK = " for no key update of p"
+NOTHING = Brl(0)
 _OPEN = frozenset({PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.AUTHORIZED})
 
 
@@ -40,12 +43,71 @@ async def lock_purchases(
     query = _SHOWN if is_shown else _MOVED
     rows = await connection.fetch(query + _LOCK + ("" if may_wait else " skip locked"), *columns(sorted(set(keys))))
     found = {purchase.id: purchase for purchase in map(purchase_of, rows)}
-    # Whoever waited for a lock sees the row as it is, but orders as they were before: of an open purchase the same.
-    moved = [key for key, purchase in found.items() if purchase.status not in _OPEN]
-    if moved:
-        rows = await connection.fetch(query, *columns(moved))
-        found |= {purchase.id: purchase for purchase in map(purchase_of, rows)}
-    return found
+    return found | await _with_present_orders(connection, found, query)
+
+
+async def _with_present_orders(
+    connection: Connection, locked: Mapping[PurchaseId, Purchase], query: str
+) -> dict[PurchaseId, Purchase]:
+    """Whoever waited for a lock sees the row as it is, but orders as they were before: of an open purchase the same."""
+    moved = [key for key, purchase in locked.items() if purchase.status not in _OPEN]
+    if not moved:
+        return {}
+    return {purchase.id: purchase for purchase in map(purchase_of, await connection.fetch(query, *columns(moved)))}
+
+
+# Each challenge before its purchase: whoever else locks the purchase of a challenge has that challenge first, too.
+_LOCK_CHALLENGED = f"""
+select {PURCHASE_COLUMNS} {PEOPLE_COLUMNS}, {CHALLENGE_COLUMNS}, o.details_digest, o.nonce
+  from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, purchase_id)
+  join challenges c on c.integrator_id = r.integrator_id and c.operation_id = r.purchase_id
+  join operations o on o.integrator_id = r.integrator_id and o.operation_id = r.purchase_id
+  join purchases p on p.integrator_id = r.integrator_id and p.purchase_id = r.purchase_id
+  {PURCHASE_PEOPLE}
+ order by c.integrator_id, c.operation_id
+   for no key update of c, p
+"""  # noqa: S608 – constants only
+
+
+async def lock_challenged(
+    connection: Connection, keys: Sequence[PurchaseId], *, may_wait: bool
+) -> tuple[dict[PurchaseId, tuple[Transfer, Challenge]], dict[PurchaseId, Purchase]]:
+    """Lock challenges and their purchases in key order, and read them with whose they are; one without is left out.
+
+    Operations are told without `details`: the purchase has what was asked, and their digest what the token is bound to.
+    Without `may_wait` one that is locked elsewhere is left out, too. Read the clock afterwards.
+    """
+    rows = await connection.fetch(_LOCK_CHALLENGED + ("" if may_wait else " skip locked"), *columns(keys))
+    purchases = {purchase.id: purchase for purchase in map(purchase_of, rows)}
+    locked = {
+        key: (_operation_of(row, purchase), challenge_of(row))
+        for row, (key, purchase) in zip(rows, purchases.items(), strict=True)
+    }
+    return locked, purchases | await _with_present_orders(connection, purchases, _SHOWN)
+
+
+def _operation_of(row: Row, purchase: Purchase) -> Transfer:
+    return Transfer(
+        integrator_key=purchase.tenant_key,
+        key=purchase.key,
+        kind=Kind.PURCHASE,
+        account_key=NO_ACCOUNT,
+        approver_key=purchase.participant_key,
+        credential_key=purchase.application_key,
+        request_control_key=purchase.key,
+        request_fingerprint=purchase.request_fingerprint,
+        end_to_end_id=None,
+        amount=NOTHING,
+        fee=NOTHING,
+        payee=NOBODY,
+        pix_transfer_type=None,
+        pix_message=None,
+        receiver_conciliation_id=None,
+        nonce=row["nonce"],
+        correlation_id=purchase.origin_correlation_id,
+        created_at=purchase.created_at,
+        details_digest=row["details_digest"],
+    )
 
 
 class ReadPurchase(NamedTuple):
