@@ -188,7 +188,7 @@ async def test_what_a_batchs_end_tells_is_what_is_read_and_nobody_else_can_say_i
     assert {event.key for event in events} == {webhook.event_id for webhook in webhooks}
     items_told = {event.origin_key for event in events} - {batch.key}
     assert items_told == {item.key async for item in aval.each_ted_batch_item(account, batch.key)}
-    received = integrator.receiver.on("/204")[-1]
+    (received, *_) = (each for each in integrator.receiver.on("/204") if b"ted_batch.finished" in each.body)
     for secret, body in (
         (integrator.secret, received.body.replace(b"approved", b"rejected")),
         ((await aval.create_webhook_endpoint(f"{integrator.receiver.url}/200")).secret, received.body),
