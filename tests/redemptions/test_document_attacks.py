@@ -51,6 +51,11 @@ async def test_a_full_disk_is_nobody_s_unreadable_file(
     assert (await sender.post()).status == 201
 
 
+async def test_a_directory_that_is_not_there_is_not_taken_for_a_full_one():
+    with pytest.raises(FileNotFoundError), store_file.lent_space(Path("/nowhere")):
+        pass
+
+
 async def test_a_machine_without_a_process_to_spare_says_so(
     redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
 ):
@@ -81,22 +86,28 @@ async def test_documents_of_a_zone_whose_day_goes_on_keep_no_other_from_expiring
     assert await expire_documents(worker, most=1) == 0
 
 
+@pytest.mark.parametrize(
+    ("broken", "most"),
+    [
+        ("'\\x04'::bytea || 'gone'::bytea || substring(key_sealed from get_byte(key_sealed, 0) + 2)", 1),
+        ("key_sealed || 'gone'::bytea", 10),
+    ],
+    ids=["its key is dropped", "its bytes are others"],
+)
 async def test_a_seal_nobody_can_open_keeps_no_other_from_being_renewed(
-    own_redemptions: RedemptionStage, worker: Database
+    own_redemptions: RedemptionStage, worker: Database, broken: str, most: int
 ):
     sender = await Sender.make(own_redemptions)
     lost = (await sender.post("rg", "front")).json["id"]
-    await own_redemptions.execute(
-        "update document_files set key_sealed = $1 || substring(key_sealed from get_byte(key_sealed, 0) + 2)", b"\4gone"
-    )
+    await own_redemptions.execute(f"update document_files set key_sealed = {broken}")
     await sender.post("selfie")
     former = make_keyring()
     older = former.current(Purpose.DOCUMENT)
     newer = Key(Purpose.DOCUMENT, "document-2", b"n" * 16 + bytes(range(16)), older.created_at + timedelta(days=1))
     others = [key for purpose in Purpose if purpose is not Purpose.DOCUMENT for key in former.all_of(purpose)]
     both = Keyring([*others, older, newer])
-    assert await renew_seals(worker, keyring=both, most=1) == 1
-    assert await renew_seals(worker, keyring=both, most=1) == 0
+    assert await renew_seals(worker, keyring=both, most=most) == 1
+    assert await renew_seals(worker, keyring=both, most=most) == 0
     seals = await own_redemptions.fetch("select document_id = $1, key_sealed from document_files", UUID(lost))
     assert {is_lost: re.search(b"gone|document-2", sealed)[0] for is_lost, sealed in seals} == {  # type: ignore[index]
         True: b"gone",

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from aval.domain.purchase_request import PurchaseRequest
 from tests.buyers import ENABLED, Buyer, a_purchase
 from tests.redemption_stage import RedemptionStage
 
@@ -47,6 +48,30 @@ async def test_resends_and_window_are_those_of_the_version_a_purchase_was_made_u
     await put(buyer, **ENABLED, max_resends=0)
     assert (await buyer.resend(mild)).code == "RDM000903"
     assert (await buyer.read(strict))["approval"] == strict["approval"]
+
+
+async def test_a_campaign_whose_rules_never_rest_takes_no_purchase(
+    buyer: Buyer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk: Any = buyer.stage.parts.redemption_desk
+    requested, present = desk._requested, desk._under_present_rules
+
+    async def changed_before(request: PurchaseRequest) -> Any:
+        await put(buyer, **ENABLED)
+        return await requested(request)
+
+    async def changed_after(request: PurchaseRequest) -> PurchaseRequest:
+        found: PurchaseRequest = await present(request)
+        await put(buyer, **ENABLED)
+        return found
+
+    monkeypatch.setattr(desk, "_requested", changed_before)
+    assert (await buyer.buy()).status == 202
+    monkeypatch.setattr(desk, "_under_present_rules", changed_after)
+    refused = await buyer.buy()
+    buyer.stage.faults.clear()
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert await buyer.stage.value("select count(*) from purchases where integrator_id = $1", buyer.campaign.key) == 1
 
 
 async def test_a_paused_campaign_takes_no_new_purchase_and_ends_what_is_in_flight(buyer: Buyer) -> None:
