@@ -53,10 +53,14 @@ async def _opened(
         data_key = keyring.opened_key(
             key_sealed, associated=place_of_key(tenant_key, document.key, file.side, file.version)
         )
-        stored = await store.read(tenant_key, file.object_key)
-        if stored is None:  # replaced or purged since
-            raise no_document()
         place = place_of_file(tenant_key, document.key, file.side, file.object_key)
-        return OpenedFile(file.media_type, decrypted(stored, data_key, associated=place))
+        content = _decrypted(await store.read(tenant_key, file.object_key), data_key, place)
+        return OpenedFile(file.media_type, content)
     except (KeyMissing, DocumentStoreUnavailable, FileTampered):
         raise busy() from None
+
+
+def _decrypted(stored: bytes | None, data_key: bytes, place: str) -> bytes:
+    if stored is None:  # replaced or purged since
+        raise no_document()
+    return decrypted(stored, data_key, associated=place)
