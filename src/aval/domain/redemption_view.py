@@ -94,7 +94,7 @@ def purchase_event_data(purchase: Purchase) -> dict[str, Any]:
         "origin_correlation_id": purchase.origin_correlation_id,
         "status_history": purchase.status_history,
         "created_at": created_at,
-        "updated_at": wire_datetime(purchase.updated_at),
+        "updated_at": created_at if purchase.updated_at is purchase.created_at else wire_datetime(purchase.updated_at),
     }
     _add_time(view, "authorized_until", purchase.authorized_until)
     _add_time(view, "confirmed_at", purchase.confirmed_at)

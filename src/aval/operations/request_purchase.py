@@ -30,7 +30,7 @@ from aval.domain.redemption_view import DELIVERIES, QUEUED
 from aval.domain.token import Alphabet
 from aval.operations.change_purchases import entries_of, purchase_events, told_of
 from aval.operations.coalesce import ALONE, Postponed
-from aval.operations.fresh import fresh_key, new_authorization_code
+from aval.operations.fresh import fresh_keys, new_authorization_code
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.message_counts import read_message_histories
@@ -234,11 +234,14 @@ def _judged(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> Purchas
         return refusal
     purchase = new_purchase(request, facts, new_authorization_code())
     told = {"points": purchase.debited_points, "kind": purchase.kind, "policy_version": purchase.policy_version}
-    draft = PurchaseDraft(purchase, fresh_key(), request.caller.actor, told)
-    return _with_challenge(draft, request, facts, kid) if request.is_two_factor else draft
+    audit_key, message_key = fresh_keys(2)
+    draft = PurchaseDraft(purchase, audit_key, request.caller.actor, told)
+    return _with_challenge(draft, request, facts, kid, message_key) if request.is_two_factor else draft
 
 
-def _with_challenge(draft: PurchaseDraft, request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> PurchaseDraft:
+def _with_challenge(
+    draft: PurchaseDraft, request: PurchaseRequest, facts: PurchaseFacts, kid: str, message_key: UUID
+) -> PurchaseDraft:
     campaign, device = request.caller.tenant, facts.device
     assert device is not None
     details = details_of(draft.purchase, campaign.vendors)
@@ -259,7 +262,7 @@ def _with_challenge(draft: PurchaseDraft, request: PurchaseRequest, facts: Purch
         details,
         details_digest(details),
         request.nonce,
-        fresh_key(),
+        message_key,
     )
 
 

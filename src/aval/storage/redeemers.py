@@ -1,11 +1,12 @@
 """Who calls on redemptions: the one look-up from what an application or participant sends to who that is."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby, product
 from operator import itemgetter
 from uuid import UUID
+
+import msgspec
 
 from aval.domain.campaign import Campaign, OidcSettings
 from aval.storage.campaigns import CAMPAIGN_COLUMNS, campaign_of, oidc_of
@@ -37,17 +38,18 @@ _IDENTIFY = f"""
      order by s.call"""  # noqa: S608
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """What a call sends to say who it is: hashes under every live key, and participants it may mean."""
 
-    subscription_hashes: Sequence[bytes] = field(repr=False)
-    api_key_hashes: Sequence[bytes] = field(default=(), repr=False)
+    subscription_hashes: Sequence[bytes]
+    api_key_hashes: Sequence[bytes] = ()
     participants: Sequence[UUID] = ()
 
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
 
-@dataclass(frozen=True, slots=True)
-class KnownParticipant:
+
+class KnownParticipant(msgspec.Struct, frozen=True):
     """What impersonation headers are held against."""
 
     key: UUID
@@ -55,8 +57,7 @@ class KnownParticipant:
     username: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(msgspec.Struct, frozen=True):
     """The application of a subscription key that is good, its campaign, and those of the participants that exist."""
 
     application_key: UUID

@@ -31,13 +31,8 @@ def _check_impersonator(caller: Caller, access: Access) -> None:
 
 
 def _scope_of(kind: CallerKind, access: Access) -> str | None:
-    by_kind = {
-        CallerKind.OPERATOR: access.operator,
-        CallerKind.APPLICATION: access.application,
-        CallerKind.IMPERSONATOR: access.impersonator,
-        CallerKind.PARTICIPANT: access.participant,
-    }
-    return by_kind[kind]
+    scope: str | None = getattr(access, kind.value)  # each kind has its member
+    return scope
 
 
 def _closed(kind: CallerKind, access: Access) -> Refusal:

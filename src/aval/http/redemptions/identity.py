@@ -3,7 +3,8 @@
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind
 from aval.domain.errors import BAD_CREDENTIALS, Refusal

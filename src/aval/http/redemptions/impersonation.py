@@ -15,12 +15,13 @@ from aval.storage.redeemers import Identified, KnownParticipant
 PARTICIPANT, CATALOG, CUSTOMER, IMPERSONATOR = "participantid", "catalogId", "customerId", "impersonatorUser"
 USERNAME = "username"
 HEADERS = (PARTICIPANT, CATALOG, CUSTOMER, IMPERSONATOR, USERNAME)
+_AS_SENT = {name: name.lower() for name in HEADERS}
 _IMPERSONATOR_USER = re.compile(r"[ -~]{1,128}")
 
 
 def is_impersonating(call: Call) -> bool:
     """Whether a call has any of the headers."""
-    return any(name.lower() in call.headers for name in HEADERS)
+    return any(name in call.headers for name in _AS_SENT.values())
 
 
 def meant_participants(call: Call) -> Sequence[UUID]:
@@ -35,7 +36,7 @@ def impersonated(caller: Caller, call: Call, found: Identified, access: Access) 
     missing = [name for name in needed if not _header(call, name)]
     if missing:
         raise _refusal(missing)
-    participant = next((found.participants[key] for key in meant_participants(call) if key in found.participants), None)
+    participant = next(iter(found.participants.values()), None)  # only those that the headers mean were looked up
     if participant is None:
         raise Refusal("rdm.participant_not_found")
     unfit = list(_unfit(call, found, participant))
@@ -49,7 +50,7 @@ def impersonated(caller: Caller, call: Call, found: Identified, access: Access) 
 
 def refuse_headers_of_participant(call: Call) -> None:
     """Refuse a participant token together with headers that speak for a participant."""
-    given = [name for name in HEADERS if name.lower() in call.headers]
+    given = [name for name in HEADERS if _AS_SENT[name] in call.headers]
     if given:
         raise _refusal(given)
 
@@ -67,8 +68,8 @@ def _unfit(call: Call, found: Identified, participant: KnownParticipant) -> Iter
 
 def _header(call: Call, name: str) -> str | None:
     """A header as text: what was sent as UTF-8 is read so, for a log-in may be any text."""
-    text = call.headers.get(name.lower())
-    return None if text is None else text.encode("latin-1").decode("utf-8", "replace")
+    text = call.headers.get(_AS_SENT[name])
+    return text if text is None or text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 
 
 def _refusal(headers: Sequence[str]) -> Refusal:

@@ -19,7 +19,7 @@ from aval.domain.text import clean
 from aval.http.edge import Call
 from aval.http.strict_json import decode
 from aval.http.transfer_body import Errors, fingerprint_of
-from aval.operations.fresh import fresh_key, sealed
+from aval.operations.fresh import fresh_keys, sealed
 
 ITEMS_MAX = 100  # spec redemptions.md §4.1, as the next three
 NAME_CHARACTERS_MAX = 200
@@ -103,9 +103,9 @@ def read_purchase(call: Call, kind: PurchaseKind, path: str, keyring: Keyring) -
     """The request in a body; raises what the schema finds wrong, and carries what is refused later in the order."""
     body = decode(call.body, PurchaseBody)
     errors = Errors()
-    key = fresh_key()
     items = body.items or []
-    orders = _orders(errors, items, body.shipping_values or [])
+    key, *keys = fresh_keys(1 + 2 * len(items))  # there is no more than one order for each item
+    orders = _orders(errors, items, body.shipping_values or [], iter(keys))
     products, shipping = sum(o.products_points for o in orders), sum(o.shipping_points for o in orders)
     if items and not 1 <= products + shipping <= POINTS_MAX:
         errors.add("items")
@@ -150,14 +150,16 @@ def read_purchase(call: Call, kind: PurchaseKind, path: str, keyring: Keyring) -
     )
 
 
-def _orders(errors: Errors, items: Sequence[ItemBody], shipping_values: Sequence[ShippingBody]) -> tuple[Order, ...]:
+def _orders(
+    errors: Errors, items: Sequence[ItemBody], shipping_values: Sequence[ShippingBody], keys: Iterator[UUID]
+) -> tuple[Order, ...]:
     """One order per vendor, in the order the items name them."""
     if len(items) > ITEMS_MAX:
         raise schema_refusal(("items", "invalid_value"))
     by_vendor: dict[str, list[OrderItem]] = {}
     for number, item in enumerate(items):
         errors.place = f"items[{number}]."
-        by_vendor.setdefault(item.vendor.id, []).append(_item(errors, item))
+        by_vendor.setdefault(item.vendor.id, []).append(_item(errors, item, next(keys)))
     errors.place = ""
     shipping: dict[str, int] = {}
     for number, each in enumerate(shipping_values):
@@ -166,7 +168,7 @@ def _orders(errors: Errors, items: Sequence[ItemBody], shipping_values: Sequence
         shipping[each.vendor_id] = each.value_points
     return tuple(
         Order(
-            key=fresh_key(),
+            key=next(keys),
             vendor_id=vendor_id,
             status=OrderStatus.PENDING,
             products_points=sum(line.points for line in lines),
@@ -178,7 +180,7 @@ def _orders(errors: Errors, items: Sequence[ItemBody], shipping_values: Sequence
     )
 
 
-def _item(errors: Errors, item: ItemBody) -> OrderItem:
+def _item(errors: Errors, item: ItemBody, key: UUID) -> OrderItem:
     item.name = errors.text(item.name, "name", characters_max=NAME_CHARACTERS_MAX)
     facts: dict[str, Any] = {}
     for name in ("product_id", "sku_id", "vendor_sku_id"):
@@ -192,7 +194,7 @@ def _item(errors: Errors, item: ItemBody) -> OrderItem:
         facts["image_url"] = errors.text(item.image_url, "image_url", characters_max=URL_CHARACTERS_MAX)
     if item.price.from_ is not None:
         facts["price_from"] = item.price.from_
-    return OrderItem(fresh_key(), item.name, item.quantity, item.price.for_, facts)
+    return OrderItem(key, item.name, item.quantity, item.price.for_, facts)
 
 
 def _code(errors: Errors, text: str | None, field: str) -> str:
