@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from aval.domain.points import Balance, EntryType, PointsEntry, PointsLine, deltas
 from aval.storage.database import Connection, Row
-from aval.storage.rows import columns
+from aval.storage.rows import columns, recordset
 
 ParticipantId = tuple[UUID, UUID]  # campaign's tenant key, participant
 
@@ -68,15 +69,39 @@ POSTING = """counted as (
 _POST = f"""
 with lines as (
     select *
-      from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                  $8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[], $14::text[],
-                  $15::text[], $16::text[], $17::timestamptz[]) with ordinality
+      from rows from (json_to_recordset($1::json) as (
+               integrator_id uuid, participant_id uuid, entry_id uuid, entry_type text, points bigint,
+               available bigint, reserved bigint, credited bigint, debited bigint, purchase_id uuid, order_id uuid,
+               reversal_id uuid, authorization_code text, description text, external_reference text,
+               correlation_id text, created_at timestamptz)) with ordinality
            as r (integrator_id, participant_id, entry_id, entry_type, points, available, reserved, credited, debited,
                  purchase_id, order_id, reversal_id, authorization_code, description, external_reference,
                  correlation_id, created_at, place)
 ), {POSTING}
 select integrator_id, participant_id, available, reserved, credited, debited from posted
 """  # noqa: S608 – constants only
+
+
+class _LineRow(msgspec.Struct, frozen=True):
+    """A line as it comes into the statement (docs/adr/0042)."""
+
+    integrator_id: UUID
+    participant_id: UUID
+    entry_id: UUID
+    entry_type: str
+    points: int
+    available: int
+    reserved: int
+    credited: int
+    debited: int
+    purchase_id: UUID | None
+    order_id: UUID | None
+    reversal_id: UUID | None
+    authorization_code: str
+    description: str
+    external_reference: str | None
+    correlation_id: str
+    created_at: datetime
 
 
 async def lock_points_accounts(
@@ -97,12 +122,12 @@ async def post_entries(connection: Connection, entries: Sequence[PointsEntry]) -
     """
     if not entries:
         return {}
-    rows = await connection.fetch(_POST, *columns(map(_columns_of, entries)))
+    rows = await connection.fetch(_POST, recordset(map(_row_of, entries)))
     return {_id_of(row): balance_of(row) for row in rows}
 
 
-def _columns_of(entry: PointsEntry) -> tuple[Any, ...]:
-    return (
+def _row_of(entry: PointsEntry) -> _LineRow:
+    return _LineRow(
         entry.integrator_key,
         entry.participant_key,
         entry.key,
