@@ -133,8 +133,8 @@ def _columns_of(move: PurchaseMove) -> tuple[Any, ...]:
     return (
         after.tenant_key,
         after.key,
-        before.status.value,
-        after.status.value,
+        before.status,
+        after.status,
         after.rejection_reason,
         after.confirmed_at,
         after.authorized_until,
@@ -159,12 +159,12 @@ def _decision_columns(decision: Decision | None) -> tuple[Any, ...]:
         return (None,) * 7
     before = decision.before
     return (
-        decision.status.value,
+        decision.status,
         decision.attempts_used,
         before.attempts_used,
         before.generation,
         decision.comparison,
-        before.alphabet.value,
+        before.alphabet,
         decision.is_budgeted,
     )
 
