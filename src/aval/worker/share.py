@@ -1,4 +1,4 @@
-"""Work that gives way: it goes on when this process has rested long enough for what it computed."""
+"""Work that gives way: it goes on when this process has rested long enough for what it computed (docs/adr/0044)."""
 
 import time
 from collections.abc import Callable
