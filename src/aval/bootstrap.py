@@ -1,7 +1,6 @@
 """Picks the concrete parts and passes them down; the only place that knows settings, channels and rails."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields, replace
@@ -299,14 +298,8 @@ def _retry_policy(settings: Settings) -> RetryPolicy:
 
 
 async def _work(settings: Settings, dsn: str, stop: asyncio.Event) -> None:
-    _give_way(settings.worker.niceness)
     async with AsyncExitStack() as stack:
         await run_worker(await worker_parts(settings, dsn, stack), stop)
-
-
-def _give_way(niceness: int) -> None:
-    """Let the API go first where both share a machine; a process that was started nicer stays so."""
-    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), niceness))
 
 
 async def worker_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> WorkerParts:

@@ -89,16 +89,6 @@ def test_processes_end_with_their_killed_parent(environ: dict[str, str]) -> None
         _until(lambda: not any(_is_alive(pid) for pid in children.values()))
 
 
-def test_a_worker_gives_way_and_the_api_does_not(environ: dict[str, str]) -> None:
-    with _started(environ | {"AVAL_WORKER_NICENESS": "19"}, "run") as run:
-        _until(lambda: set(_children(run.pid)) == {"serve", "worker"})
-        children = _children(run.pid)
-        _until(lambda: os.getpriority(os.PRIO_PROCESS, children["worker"]) == 19)
-        assert os.getpriority(os.PRIO_PROCESS, children["serve"]) == os.getpriority(os.PRIO_PROCESS, 0)
-        run.send_signal(signal.SIGINT)
-        run.communicate(timeout=PATIENCE_S)
-
-
 def _free_pair() -> int:
     """A port that is free, and the next one too."""
     while True:

@@ -26,12 +26,12 @@ class Process:
     ("percent", "lived", "computed", "takes_turn"),
     [
         (35, 0.0, 0.0, True),
-        (35, 0.1, 0.0, True),
-        (35, 0.1, 0.034, True),
-        (35, 0.1, 0.036, False),
-        (35, 0.2, 0.069, True),
-        (100, 0.1, 0.1, True),
-        (100, 0.1, 0.11, False),  # threads compute beside it
+        (35, 0.05, 0.0, True),
+        (35, 0.05, 0.017, True),
+        (35, 0.05, 0.018, False),
+        (35, 0.08, 0.027, True),
+        (100, 0.05, 0.05, True),
+        (100, 0.05, 0.06, False),  # threads compute beside it
         (1, WAIT_MAX.total_seconds() - 0.001, 0.2, False),
         (1, WAIT_MAX.total_seconds(), 0.2, True),
     ],
@@ -48,9 +48,9 @@ def test_only_what_was_computed_since_the_last_turn_counts():
     share = process.share(50)
     process.goes_on(1.0, 0.1)
     assert share.takes_turn()
-    process.goes_on(0.1, 0.06)
+    process.goes_on(0.05, 0.03)
     assert not share.takes_turn()  # the rest of that second is not saved up
-    process.goes_on(0.03, 0.0)
+    process.goes_on(0.02, 0.0)
     assert share.takes_turn()
 
 
@@ -58,10 +58,10 @@ def test_a_process_that_never_rests_takes_a_turn_now_and_then():
     process = Process()
     share = process.share(10)
     turns = 0
-    for _ in range(100):
-        process.goes_on(0.01, 0.01)
+    for _ in range(130):
+        process.goes_on(1 / 128, 1 / 128)
         turns += share.takes_turn()
-    assert turns == 4  # in a second
+    assert turns == 10  # in a second
 
 
 def test_a_share_counts_what_this_process_really_computes():

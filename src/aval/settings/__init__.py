@@ -231,9 +231,6 @@ class WorkerSettings:
         "transfers. 100 settles batches as fast as it goes.",
         high=100,
     )
-    niceness: int = kinds.count(
-        "AVAL_WORKER_NICENESS", "10", "How far a worker gives way to other processes of its machine.", low=0, high=19
-    )
     retry_gaps: tuple[timedelta, ...] = kinds.list_of(
         "AVAL_WORKER_RETRY_SECONDS",
         "1,2,5,10,30,60",

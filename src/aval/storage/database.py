@@ -42,7 +42,6 @@ LOOKUP_SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "join_collapse_limit": "1",
-    "plan_cache_mode": "force_generic_plan",  # planning for each batch anew costs as much as some of the look-ups
 }
 
 Row = asyncpg.Record

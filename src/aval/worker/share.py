@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-WAIT_MAX = timedelta(milliseconds=250)  # so that a process that never rests does such work as well
+WAIT_MAX = timedelta(milliseconds=100)  # so that a process that never rests does such work as well
 
 
 class ProcessorShare:
