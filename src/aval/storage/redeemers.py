@@ -1,41 +1,63 @@
-"""Who calls on redemptions: the one look-up from what an application or participant sends to who that is."""
+"""Who calls on redemptions: the one look-up from what an application or participant sends to who that is.
+
+Calls that come together mostly send the same few credentials and differ in the participant. So each distinct set of
+credentials is sent and joined once, with slices of the hashes of API keys and of the participants beside it, and one
+row tells what was found of it: its participants as arrays. A call is told only of the participants it means itself.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby, product
-from operator import itemgetter
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from aval.domain.campaign import Campaign, OidcSettings
 from aval.storage.campaigns import CAMPAIGN_COLUMNS, campaign_of, oidc_of
 from aval.storage.database import Connection, Row
 from aval.storage.rows import columns
 
-_ONCE = "case when row_number() over (partition by k.integrator_id) = 1 then {0}.{1} end as {1}"
-# Of a campaign as often as calls on it come together, its documents are told once.
+_ONCE = "case when s.is_first then {0}.{1} end as {1}"
+# A campaign may have long documents: they are told once for each subscription key, whatever comes with it.
 _CAMPAIGN_ONCE = (
-    CAMPAIGN_COLUMNS.replace("k.catalogs", _ONCE.format("k", "catalogs")) + ", " + _ONCE.format("k", "oidc")
+    CAMPAIGN_COLUMNS.replace("k.catalogs", _ONCE.format("k", "catalogs"))
+    .replace("k.vendors", _ONCE.format("k", "vendors"))
+    .replace("y.policy", _ONCE.format("y", "policy"))
+    + f", {_ONCE.format('k', 'oidc')}"
 )
-_CAMPAIGN_ONCE = _CAMPAIGN_ONCE.replace("k.vendors", _ONCE.format("k", "vendors"))
-_CAMPAIGN_ONCE = _CAMPAIGN_ONCE.replace("y.policy", _ONCE.format("y", "policy"))
 
-# Everything is asked within the campaign of a subscription key that is good.
+# Everything is asked within the campaign of a subscription key that is good. Each `offset 0` keeps a look-up behind
+# what it is looked up by, however young the tables are (docs/adr/0017): while campaigns are few, PostgreSQL would begin
+# with all of them. The limit cuts nothing: with it the plan for any number of callers seems as cheap as one for a
+# single caller, so that PostgreSQL keeps it; it would plan each batch anew.
 _IDENTIFY = f"""
-    select clock_timestamp() as now, s.call, a.application_id, a.scopes, a.calls_per_minute, {_CAMPAIGN_ONCE},
-           q.application_id is not null as is_key_good, p.participant_id, p.catalog_id, p.username
-      from unnest($1::int[], $2::bytea[], $3::bytea[], $4::uuid[]) s(call, hash, api_key_hash, participant_id)
-      join applications a on a.subscription_key_hash = s.hash and a.revoked_at is null
-      join campaigns k on k.integrator_id = a.integrator_id
-      join integrators i on i.integrator_id = k.integrator_id
-      join two_factor_policies y on y.integrator_id = k.integrator_id and y.version = k.policy_version
-      left join application_keys q on q.api_key_hash = s.api_key_hash and q.integrator_id = a.integrator_id
-           and q.application_id = a.application_id and q.revoked_at is null
-      left join lateral ( -- by the whole key, however young the table is (docs/adr/0017)
-           select r.* from participants r
-            where r.integrator_id = a.integrator_id and r.participant_id = s.participant_id offset 0) p on true
-     order by s.call"""  # noqa: S608
+    select clock_timestamp() as now, s.row_no, a.application_id, a.scopes, a.calls_per_minute, {_CAMPAIGN_ONCE},
+           q.api_key_hash is not null as is_key_good, p.participant_keys, p.catalog_ids, p.usernames
+      from (select u.row_no, u.hash, array_position($1, u.hash) = u.row_no as is_first,
+                   ($6::bytea[])[($2::int[])[u.row_no]:($3::int[])[u.row_no]] as api_key_hashes,
+                   ($7::uuid[])[($4::int[])[u.row_no]:($5::int[])[u.row_no]] as participants
+              from unnest($1::bytea[]) with ordinality u(hash, row_no) limit cardinality($1)) s
+     cross join lateral (
+           select e.* from applications e
+            where e.subscription_key_hash = s.hash and e.revoked_at is null offset 0) a
+     cross join lateral (select e.* from campaigns e where e.integrator_id = a.integrator_id offset 0) k
+     cross join lateral (select e.* from integrators e where e.integrator_id = k.integrator_id offset 0) i
+     cross join lateral (
+           select e.* from two_factor_policies e
+            where e.integrator_id = k.integrator_id and e.version = k.policy_version offset 0) y
+      left join lateral (select e.* from application_keys e where e.api_key_hash = any (s.api_key_hashes) offset 0) q
+        on q.integrator_id = a.integrator_id and q.application_id = a.application_id and q.revoked_at is null
+     cross join lateral (
+           select array_agg(e.participant_id) as participant_keys, array_agg(e.catalog_id) as catalog_ids,
+                  array_agg(e.username) as usernames
+             from unnest(s.participants) m(participant_id)
+            cross join lateral (
+                  select e.* from participants e
+                   where e.integrator_id = a.integrator_id and e.participant_id = m.participant_id offset 0) e) p
+"""  # noqa: S608
+
+
+_Credentials = tuple[tuple[bytes, ...], tuple[bytes, ...]]  # hashes of a subscription key, and of an API key
 
 
 class Presented(msgspec.Struct, frozen=True):
@@ -72,15 +94,17 @@ class Identified(msgspec.Struct, frozen=True):
 
 async def identify(connection: Connection, calls: Sequence[Presented]) -> list[Identified | None]:
     """Look up the callers of many calls in one statement; None for a subscription key that is none."""
-    asked = [(number, *pairing) for number, call in enumerate(calls) for pairing in _pairings(call)]
-    rows = await connection.fetch(_IDENTIFY, *columns(asked)) if asked else []
+    presented = [(tuple(call.subscription_hashes), tuple(call.api_key_hashes)) for call in calls]
+    meant: dict[_Credentials, dict[UUID, None]] = {}
+    for credentials, call in zip(presented, calls, strict=True):
+        meant.setdefault(credentials, {}).update(dict.fromkeys(call.participants))
+    asked = [credentials for credentials in meant for _ in credentials[0]]  # a row for each hash of a subscription key
+    rows = await connection.fetch(_IDENTIFY, *_parameters(meant)) if asked else []
     campaigns = {
         row["tenant_key"]: (campaign_of(row), oidc_of(row["oidc"])) for row in rows if row["policy"] is not None
     }
-    found: list[Identified | None] = [None] * len(calls)
-    for number, own in groupby(rows, itemgetter("call")):
-        found[number] = _identified(list(own), campaigns)
-    return found
+    found = {asked[row["row_no"] - 1]: _identified(row, *campaigns[row["tenant_key"]]) for row in rows}
+    return [_told(found.get(credentials), call) for credentials, call in zip(presented, calls, strict=True)]
 
 
 async def find_tenant_of(connection: Connection, participant_key: UUID) -> UUID | None:
@@ -91,25 +115,37 @@ async def find_tenant_of(connection: Connection, participant_key: UUID) -> UUID 
     return tenant
 
 
-def _pairings(call: Presented) -> Iterable[tuple[bytes, bytes | None, UUID | None]]:
-    """Each hash of the subscription key with each of the API key and each participant, or nothing in their place."""
-    return product(call.subscription_hashes, call.api_key_hashes or (None,), call.participants or (None,))
+def _parameters(meant: Mapping[_Credentials, Iterable[UUID]]) -> Sequence[Sequence[object]]:
+    rows: list[Sequence[object]] = []
+    keys: list[bytes] = []
+    participants: list[UUID] = []
+    for (subscription_hashes, api_key_hashes), own in meant.items():
+        keys_from, participants_from = len(keys) + 1, len(participants) + 1
+        keys += api_key_hashes
+        participants += own
+        slices = (keys_from, len(keys), participants_from, len(participants))
+        rows += [(hashed, *slices) for hashed in subscription_hashes]
+    return [*columns(rows), keys, participants]
 
 
-def _identified(rows: Sequence[Row], campaigns: Mapping[UUID, tuple[Campaign, OidcSettings | None]]) -> Identified:
-    row = rows[0]
-    campaign, oidc = campaigns[row["tenant_key"]]
+def _identified(row: Row, campaign: Campaign, oidc: OidcSettings | None) -> Identified:
+    """What was found of a set of credentials, with the participants of every call that presents it."""
+    known = zip(row["participant_keys"] or (), row["catalog_ids"] or (), row["usernames"] or (), strict=True)
     return Identified(
         application_key=row["application_id"],
         scopes=frozenset(row["scopes"]),
         calls_per_minute=row["calls_per_minute"],
         campaign=campaign,
         oidc=oidc,
-        is_key_good=any(each["is_key_good"] for each in rows),
+        is_key_good=row["is_key_good"],
+        participants={each[0]: KnownParticipant(*each) for each in known},
         now=row["now"],
-        participants={
-            key: KnownParticipant(key, each["catalog_id"], each["username"])
-            for each in rows
-            if (key := each["participant_id"]) is not None
-        },
     )
+
+
+def _told(found: Identified | None, call: Presented) -> Identified | None:
+    """What a call is told: of the participants, those that it means itself."""
+    if found is None:
+        return None
+    known = found.participants
+    return replace(found, participants={key: known[key] for key in call.participants if key in known})
