@@ -245,6 +245,24 @@ async def test_whatever_is_revoked_is_dead_at_the_next_request_also_in_a_race(ca
     assert told(await cast.read_me(cast.as_participant())) == UNAUTHENTICATED
 
 
+async def test_callers_that_come_at_the_same_moment_are_each_who_they_are(cast: Cast) -> None:
+    """Two campaigns, good and bad keys, impersonators and participants: the answers are those of calls one by one."""
+    stage, campaign = cast.stage, await cast.stage.campaign()
+    other = Cast(stage, campaign, await stage.application(campaign), await stage.participant(campaign))
+    neighbour = Cast(stage, cast.campaign, cast.application, await stage.participant(cast.campaign))
+    callers = [each.as_impersonator for each in (cast, neighbour, other)]
+    callers += [each.as_participant() for each in (cast, neighbour, other)]
+    callers += [cast.as_impersonator | {"authorization": f"Bearer {other.application.api_key}"}]
+    callers += [cast.as_impersonator | {"participantid": str(other.person.key)}]
+    callers += [cast.as_impersonator | {"ocp-apim-subscription-key": "x" * 43}]
+    alone = [(reply.status, reply.json.get("id")) for reply in [await cast.read_me(each) for each in callers]]
+    people = [str(each.person.key) for each in (cast, neighbour, other)]
+    assert alone == [*((200, key) for key in people * 2), (401, None), (404, None), (401, None)]
+    for _ in range(3):
+        replies = await asyncio.gather(*(cast.read_me(each) for each in callers * 3))
+        assert [(reply.status, reply.json.get("id")) for reply in replies] == alone * 3
+
+
 async def test_a_subscription_key_has_so_many_calls_a_minute(redemptions: RedemptionStage) -> None:
     campaign = await redemptions.campaign(mode="live")
     cast = Cast(

@@ -3,7 +3,10 @@
 import re
 import time
 from collections.abc import Sequence
+from functools import cache
+from uuid import UUID
 
+import msgspec
 from msgspec.structs import replace
 
 from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind
@@ -36,6 +39,17 @@ _SUBSCRIPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _SUBSCRIPTION_HEADERS = ("ocp-apim-subscription-key", "x-subscription-key")
 
 
+class _Sent(msgspec.Struct, frozen=True):
+    """The credentials of an application or participant, and the participants it may mean."""
+
+    subscription_key: str
+    api_key: str | None = None
+    participants: Sequence[UUID] = ()
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
+
+
 class Redeemers:
     """Finds out who makes a call on redemptions, and whether they may; asks PostgreSQL each time.
 
@@ -49,7 +63,7 @@ class Redeemers:
         self._issuer = parts.settings.public_url
         self._issuer_keys = IssuerKeys(parts.outbound, parts.settings.jwks)
         self._rates = MinuteRates()
-        self._look_up: Coalescer[Presented, Identified | None] = Coalescer(
+        self._look_up: Coalescer[_Sent, Identified | None] = Coalescer(
             self._identified, key_of=id, batch_max=LOOK_UPS_MAX, lanes=LOOK_UP_LANES
         )
 
@@ -82,42 +96,45 @@ class Redeemers:
 
     async def _application(self, call: Call, bearer: str, access: Access) -> tuple[Identified, Caller]:
         """The application, for itself or for a participant, or the participant who calls through it."""
-        subscription = self._hashes(_subscription_key_of(call))
+        subscription_key = _subscription_key_of(call)
         if _API_KEY.fullmatch(bearer):
-            return await self._by_key(call, Presented(subscription, self._hashes(bearer)), access)
+            return await self._by_key(call, _Sent(subscription_key, bearer), access)
+        sent = _Sent(subscription_key)
         try:
             jwt = parse_jwt(bearer)
             if is_access_token(jwt, self._keyring.current()):
-                return await self._by_access_token(call, Presented(subscription), access, jwt)
-            return await self._by_participant(Presented(subscription), jwt)
+                return await self._by_access_token(call, sent, access, jwt)
+            return await self._by_participant(sent, jwt)
         except BadJwt:
             raise nobody() from None
 
-    async def _by_key(self, call: Call, presented: Presented, access: Access) -> tuple[Identified, Caller]:
-        found = await self._for_participant(call, presented, access)
+    async def _by_key(self, call: Call, sent: _Sent, access: Access) -> tuple[Identified, Caller]:
+        kind = _kind_of(call, access)
+        found = await self._acting(call, sent, kind)
         if not found.is_key_good:
             raise nobody()
-        return found, _application(call, found, found.scopes, access)
+        return found, _application(found, found.scopes, kind)
 
     async def _by_access_token(
-        self, call: Call, presented: Presented, access: Access, jwt: UnverifiedJwt
+        self, call: Call, sent: _Sent, access: Access, jwt: UnverifiedJwt
     ) -> tuple[Identified, Caller]:
         grant = read_access_token(jwt, self._keyring.current())
-        found = await self._for_participant(call, presented, access)
+        kind = _kind_of(call, access)
+        found = await self._acting(call, sent, kind)
         if found.application_key != grant.application_key:
             raise nobody()
         check_access_times(grant, issuer=self._issuer, now=found.now)
-        return found, _application(call, found, found.scopes & grant.scopes, access)
+        return found, _application(found, found.scopes & grant.scopes, kind)
 
-    async def _for_participant(self, call: Call, presented: Presented, access: Access) -> Identified:
+    async def _acting(self, call: Call, sent: _Sent, kind: CallerKind) -> Identified:
         """Look up an application, and the participant it may act for."""
-        if _is_impersonator(call, access):
-            presented = replace(presented, participants=meant_participants(call))
-        return await self._found(presented)
+        if kind is CallerKind.IMPERSONATOR:
+            sent = replace(sent, participants=meant_participants(call))
+        return await self._found(sent)
 
-    async def _by_participant(self, presented: Presented, jwt: UnverifiedJwt) -> tuple[Identified, Caller]:
+    async def _by_participant(self, sent: _Sent, jwt: UnverifiedJwt) -> tuple[Identified, Caller]:
         """A participant whose token is good, and who may not exist; no connection is held while keys are fetched."""
-        found = await self._found(replace(presented, participants=participants_named(jwt)))
+        found = await self._found(replace(sent, participants=participants_named(jwt)))
         if found.oidc is None:
             raise nobody()
         key = await self._issuer_keys.find(found.oidc.jwks_uri, jwt.kid, jwt.algorithm)
@@ -135,29 +152,36 @@ class Redeemers:
         )
         return found, caller
 
-    async def _found(self, presented: Presented) -> Identified:
-        found = await self._look_up.submit(presented)
+    async def _found(self, sent: _Sent) -> Identified:
+        found = await self._look_up.submit(sent)
         if found is None:
             raise nobody()
         return found
 
     async def _identified(
-        self, calls: Sequence[Presented], _may_wait: bool
+        self, calls: Sequence[_Sent], _may_wait: bool
     ) -> Sequence[Identified | None | Exception | Postponed]:
+        hashes = cache(self._hashes)  # for these calls only, which mostly bring the same credentials; gone with them
+        presented = [
+            Presented(hashes(sent.subscription_key), hashes(sent.api_key) if sent.api_key else (), sent.participants)
+            for sent in calls
+        ]
         async with self._db.connection() as connection:
-            return await identify(connection, calls)
+            return await identify(connection, presented)
 
     def _hashes(self, credential: str) -> list[bytes]:
         return self._keyring.current().credential_hashes(credential)
 
 
-def _is_impersonator(call: Call, access: Access) -> bool:
-    return is_impersonating(call) and not is_for_application(access)
+def _kind_of(call: Call, access: Access) -> CallerKind:
+    """What an application is on this call."""
+    acts_for_another = is_impersonating(call) and not is_for_application(access)
+    return CallerKind.IMPERSONATOR if acts_for_another else CallerKind.APPLICATION
 
 
-def _application(call: Call, found: Identified, scopes: frozenset[str], access: Access) -> Caller:
+def _application(found: Identified, scopes: frozenset[str], kind: CallerKind) -> Caller:
     return Caller(
-        CallerKind.IMPERSONATOR if _is_impersonator(call, access) else CallerKind.APPLICATION,
+        kind,
         f"application:{found.application_key}",
         scopes,
         campaign=found.campaign,
