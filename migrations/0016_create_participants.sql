@@ -12,6 +12,8 @@ create table participants (
     profile_sealed bytea,
     is_onboarded   boolean not null default false, -- whether onboarding.completed was told of the current state
     event_sequence integer not null default 0,
+    -- Raised by whoever takes the guard: what was read without it still holds while this is the same (docs/adr/0045).
+    revision       integer not null default 0,
     erased_at      timestamptz,
     created_at     timestamptz not null,
     updated_at     timestamptz not null,

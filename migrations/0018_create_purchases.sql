@@ -27,8 +27,11 @@ create table purchases (
     description           text not null,
     risk_decision         text not null,
     impersonator_user     text,
+    -- What was ordered, by vendor: [[order_id, vendor_id, products, shipping and paid points,
+    -- [[item_id, name, quantity, unit_points, facts]]]]; facts: product_id, sku_id, vendor_sku_id, category, image_url, …
+    orders                json not null,
     -- What is recorded only: customer, shipping, parameters, client address and agent, …
-    recorded              jsonb not null,
+    recorded              json not null,
     request_path          text not null,
     idempotency_key       text,
     request_fingerprint   bytea not null check (octet_length(request_fingerprint) = 32),
@@ -36,7 +39,7 @@ create table purchases (
     authorized_until      timestamptz,
     confirmed_at          timestamptz,
     -- [{status, at, reason?}], one for each change.
-    status_history        jsonb not null,
+    status_history        json not null,
     event_sequence        integer not null default 0,
     created_at            timestamptz not null,
     updated_at            timestamptz not null,
@@ -59,48 +62,39 @@ create index purchases_by_participant on purchases (participant_id, created_at);
 -- No index knows a status: a move would then write every index of the row (docs/adr/0010).
 create index purchases_authorized_until on purchases (authorized_until) where authorized_until is not null;
 
-create table orders (
+-- What was ordered is part of the purchase and never changes; its state follows from the purchase's and from what was
+-- given back of it, which has a row from the first reversal on (docs/adr/0045). The key of an order or item is that of
+-- its purchase with a number in the last byte.
+create table order_refunds (
     integrator_id            uuid not null,
     order_id                 uuid not null,
     purchase_id              uuid not null,
-    order_no                 smallint not null check (order_no between 1 and 100),
-    vendor_id                text not null,
-    status                   text not null check (status in
-        ('pending', 'confirmed', 'canceled', 'partially_reversed', 'reversed')),
+    -- As ordered: what the rest of the row is held against.
     products_points          bigint not null check (products_points >= 0),
     shipping_points          bigint not null check (shipping_points >= 0),
     points_paid              bigint not null check (points_paid between 0 and products_points + shipping_points),
-    refunded_points          bigint not null default 0, -- products and shipping
-    refunded_shipping_points bigint not null default 0,
-    created_at               timestamptz not null,
+    refunded_points          bigint not null, -- products and shipping
+    refunded_shipping_points bigint not null,
     updated_at               timestamptz not null,
     primary key (integrator_id, order_id),
-    unique (purchase_id, order_no, integrator_id),
+    unique (purchase_id, order_id, integrator_id),
     foreign key (integrator_id, purchase_id) references purchases,
-    check (refunded_points between 0 and points_paid),
+    check (refunded_points between 1 and points_paid),
     check (refunded_shipping_points between 0 and least(shipping_points, refunded_points)),
-    check (refunded_points - refunded_shipping_points <= products_points),
-    check (refunded_points = 0 or status in ('partially_reversed', 'reversed'))
+    check (refunded_points - refunded_shipping_points <= products_points)
 ) with (fillfactor = 70);
 
--- The back office names orders without their campaign (redemptions.md §12).
-create index orders_by_id on orders (order_id);
-
-create table order_items (
+create table item_refunds (
     integrator_id     uuid not null,
     item_id           uuid not null,
     order_id          uuid not null,
-    item_no           smallint not null check (item_no between 1 and 100),
-    name              text not null,
     quantity          smallint not null check (quantity between 1 and 999),
     unit_points       bigint not null check (unit_points >= 0),
-    -- product_id, sku_id, vendor_sku_id, category, image_url, price_from
-    facts             jsonb not null,
-    refunded_quantity smallint not null default 0,
-    refunded_points   bigint not null default 0,
+    refunded_quantity smallint not null,
+    refunded_points   bigint not null,
     primary key (integrator_id, item_id),
-    unique (order_id, item_no, integrator_id),
-    foreign key (integrator_id, order_id) references orders,
+    unique (order_id, item_id, integrator_id),
+    foreign key (integrator_id, order_id) references order_refunds,
     check (refunded_quantity between 0 and quantity),
     check (refunded_points between 0 and quantity * unit_points)
 ) with (fillfactor = 80);
@@ -118,15 +112,15 @@ create table reversals (
     requested_by       text not null,
     created_at         timestamptz not null,
     primary key (integrator_id, reversal_id),
-    foreign key (integrator_id, order_id) references orders,
+    foreign key (integrator_id, order_id) references order_refunds,
     check (products_points + shipping_points > 0)
 );
 create index reversals_by_order on reversals (order_id, created_at);
 alter table points_entries add foreign key (integrator_id, purchase_id) references purchases;
 
 create trigger purchases_stay before delete on purchases for each row execute function refuse_change();
-create trigger orders_stay before delete on orders for each row execute function refuse_change();
-create trigger order_items_stay before delete on order_items for each row execute function refuse_change();
+create trigger order_refunds_stay before delete on order_refunds for each row execute function refuse_change();
+create trigger item_refunds_stay before delete on item_refunds for each row execute function refuse_change();
 create trigger reversals_are_fixed before update or delete on reversals for each row execute function refuse_change();
 create trigger purchases_move_by_the_table before update of status on purchases
     for each row when (old.status <> new.status and not (
@@ -135,24 +129,21 @@ create trigger purchases_move_by_the_table before update of status on purchases
         or (old.status = 'confirmed' and new.status in ('partially_reversed', 'reversed'))
         or (old.status = 'partially_reversed' and new.status = 'reversed')))
     execute function refuse_wrong_move();
-create trigger orders_move_by_the_table before update of status on orders
-    for each row when (old.status <> new.status and not (
-        (old.status = 'pending' and new.status in ('confirmed', 'canceled'))
-        or (old.status = 'confirmed' and new.status in ('partially_reversed', 'reversed'))
-        or (old.status = 'partially_reversed' and new.status = 'reversed')))
-    execute function refuse_wrong_move();
 create trigger purchases_count_upwards before update of refunded_points on purchases
     for each row when (new.refunded_points < old.refunded_points) execute function refuse_change();
-create trigger orders_count_upwards before update of refunded_points, refunded_shipping_points on orders
+create trigger order_refunds_count_upwards before update on order_refunds
     for each row when (new.refunded_points < old.refunded_points
         or new.refunded_shipping_points < old.refunded_shipping_points) execute function refuse_change();
+create trigger item_refunds_count_upwards before update on item_refunds
+    for each row when (new.refunded_quantity < old.refunded_quantity
+        or new.refunded_points < old.refunded_points) execute function refuse_change();
 
-grant select on purchases, orders, order_items, reversals to aval_app_api, aval_readonly, aval_backup;
-grant insert on purchases, orders, order_items, reversals to aval_app_api;
+grant select on purchases, order_refunds, item_refunds, reversals to aval_app_api, aval_readonly, aval_backup;
+grant insert on purchases, order_refunds, item_refunds, reversals to aval_app_api;
 -- What was approved is out of reach of every update.
 grant update (status, rejection_reason, refunded_points, confirmed_at, authorized_until, status_history, event_sequence,
     updated_at) on purchases to aval_app_api, aval_app_settle;
-grant update (status, refunded_points, refunded_shipping_points, updated_at) on orders to aval_app_api, aval_app_settle;
-grant update (refunded_quantity, refunded_points) on order_items to aval_app_api;
-grant select on purchases, orders, order_items to aval_app_settle, aval_app_notify;
+grant update (refunded_points, refunded_shipping_points, updated_at) on order_refunds to aval_app_api;
+grant update (refunded_quantity, refunded_points) on item_refunds to aval_app_api;
+grant select on purchases, order_refunds, item_refunds to aval_app_settle, aval_app_notify;
 grant update (event_sequence, updated_at) on purchases to aval_app_notify;

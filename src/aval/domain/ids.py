@@ -24,6 +24,7 @@ TemplateKey = NewType("TemplateKey", UUID)
 TemplateConfigurationKey = NewType("TemplateConfigurationKey", UUID)
 
 ENTROPY_BYTES = 10
+PARTS_MAX = 255
 _UUID_V4 = re.compile("[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
 
 
@@ -42,3 +43,15 @@ def time_prefixed_uuid(milliseconds: int, entropy: bytes) -> UUID:
     chance = int.from_bytes(entropy) >> 6
     high, low = chance >> 62, chance & ((1 << 62) - 1)
     return UUID(int=milliseconds << 80 | 4 << 76 | high << 64 | 2 << 62 | low)
+
+
+def whole_key(key: UUID) -> UUID:
+    """The key of the whole that a part has its key from; of a fresh key, one that may have parts."""
+    return UUID(int=key.int & ~PARTS_MAX)
+
+
+def part_key(whole: UUID, number: int) -> UUID:
+    """The key of a part: that of the whole, whose last byte is 0, with the part's number in it, 1 to 255."""
+    assert 1 <= number <= PARTS_MAX
+    assert not whole.int & PARTS_MAX
+    return UUID(int=whole.int | number)

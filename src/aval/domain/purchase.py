@@ -109,15 +109,15 @@ class OrderItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """What one vendor delivers."""
+    """What one vendor delivers. The state, and what was given back, follow what was ordered, which alone is stored."""
 
     key: UUID
     vendor_id: str
-    status: OrderStatus
     products_points: int
     shipping_points: int
     points_paid: int
     items: tuple[OrderItem, ...]
+    status: OrderStatus = OrderStatus.PENDING
     refunded_points: int = 0  # products and shipping
     refunded_shipping_points: int = 0
 
@@ -128,7 +128,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Purchase(msgspec.Struct, frozen=True, kw_only=True):
-    """A purchase as it is (tables `purchases`, `orders`, `order_items`), and whose it is, to be shown."""
+    """A purchase as it is (table `purchases`; what was given back: `order_refunds`), and whose it is, to be shown."""
 
     tenant_key: UUID
     key: UUID
@@ -218,7 +218,7 @@ def begun(purchase: Purchase, *, authorization_ttl: timedelta | None) -> Purchas
         status_history=(_line(status, at, None),),
         confirmed_at=at if status is PurchaseStatus.CONFIRMED else None,
         authorized_until=_until(status, at, authorization_ttl),
-        orders=_orders(purchase.orders, status),
+        orders=standing_orders(purchase.orders, status),
         event_sequence=1,
     )
 
@@ -241,7 +241,7 @@ def moved(
         status_history=(*purchase.status_history, _line(to, at, reason)),
         confirmed_at=at if to is PurchaseStatus.CONFIRMED else purchase.confirmed_at,
         authorized_until=_until(to, at, authorization_ttl) or purchase.authorized_until,
-        orders=_orders(purchase.orders, to),
+        orders=standing_orders(purchase.orders, to),
         event_sequence=purchase.event_sequence + 1,
         updated_at=at,
     )
@@ -255,8 +255,9 @@ def _until(status: PurchaseStatus, at: datetime, ttl: timedelta | None) -> datet
     return at + ttl if status is PurchaseStatus.AUTHORIZED and ttl is not None else None
 
 
-def _orders(orders: tuple[Order, ...], status: PurchaseStatus) -> tuple[Order, ...]:
-    of_orders = _ORDER_STATES.get(status)  # None: each order moves by its own reversals
+def standing_orders(orders: tuple[Order, ...], status: PurchaseStatus) -> tuple[Order, ...]:
+    """Orders as they stand in a purchase of this status, all alike; a reversed one's each by its own reversals."""
+    of_orders = _ORDER_STATES.get(status)
     if of_orders is None or orders[0].status is of_orders:
         return orders
     return tuple(replace(order, status=of_orders) for order in orders)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from aval.domain.calendar import wire_datetime
 from aval.domain.campaign import Points
 from aval.domain.errors import Refusal
-from aval.domain.purchase import Order, OrderStatus, Purchase, PurchaseStatus, moved
+from aval.domain.purchase import Order, OrderStatus, Purchase, PurchaseStatus, moved, standing_orders
 
 MOTIVES: tuple[str, ...] = (
     "Erro no serviço do parceiro",
@@ -123,6 +123,15 @@ class ItemRefund(msgspec.Struct, frozen=True):
     item_key: UUID
     quantity: int
     points: Points
+
+
+class OrderRefunds(msgspec.Struct, frozen=True):
+    """All that was given back of an order by now; `points` are products and shipping."""
+
+    order_key: UUID
+    points: Points
+    shipping_points: Points
+    items: tuple[ItemRefund, ...]
 
 
 class Refund(msgspec.Struct, frozen=True):
@@ -255,21 +264,37 @@ def without(purchase: Purchase, order_key: UUID, refund: Refund, at: datetime) -
     return after if status is after.status else moved(after, status, at)
 
 
+def reversed_orders(orders: Sequence[Order], refunds: Sequence[OrderRefunds]) -> tuple[Order, ...]:
+    """Orders of a confirmed purchase as they stand after all that was given back of them."""
+    by_order = {refund.order_key: refund for refund in refunds}
+    confirmed = standing_orders(tuple(orders), PurchaseStatus.CONFIRMED)
+    return tuple(
+        _less(order, refund.points, refund.shipping_points, refund.items)
+        if (refund := by_order.get(order.key))
+        else order
+        for order in confirmed
+    )
+
+
 def _order_without(order: Order, refund: Refund) -> Order:
-    refunds = {item.item_key: item for item in refund.items}
-    refunded = order.refunded_points + refund.total
+    return _less(order, refund.total, refund.shipping, refund.items)
+
+
+def _less(order: Order, points: Points, shipping: Points, items: Sequence[ItemRefund]) -> Order:
+    by_item = {item.item_key: item for item in items}
+    refunded = order.refunded_points + points
     return replace(
         order,
         status=OrderStatus(_status_after(refunded, order.points_paid)),
         refunded_points=refunded,
-        refunded_shipping_points=order.refunded_shipping_points + refund.shipping,
+        refunded_shipping_points=order.refunded_shipping_points + shipping,
         items=tuple(
             replace(
                 item,
-                refunded_quantity=item.refunded_quantity + refunds[item.key].quantity,
-                refunded_points=item.refunded_points + refunds[item.key].points,
+                refunded_quantity=item.refunded_quantity + by_item[item.key].quantity,
+                refunded_points=item.refunded_points + by_item[item.key].points,
             )
-            if item.key in refunds
+            if item.key in by_item
             else item
             for item in order.items
         ),

@@ -7,12 +7,11 @@ from uuid import UUID
 
 import msgspec
 
-from aval.domain.points import EntryType, PointsEntry
 from aval.domain.purchase import TRANSITIONS, Purchase, PurchaseStatus, moved
 from aval.domain.redemption_view import purchase_event_data
 from aval.domain.transfer import Kind
 from aval.domain.view import event_body
-from aval.operations.fresh import fresh_key, fresh_keys
+from aval.operations.fresh import fresh_keys
 from aval.operations.new_event import new_event
 from aval.storage.challenges import Decision
 from aval.storage.database import Connection
@@ -78,41 +77,24 @@ def _move_of(
         audit_key=audit_key,
         audit_details=details,
         event_key=event_key,
-        event_body=event_body(
-            _event_type(after),
-            told.data,
-            at=after.updated_at,
-            event_id=event_key,
-            sequence=after.event_sequence,
-            correlation_id=change.correlation_id,
-        ),
+        event_body=body_of(told, event_key),
         entry_key=entry_key,
         entry_type=TRANSITIONS[before.status][after.status],
         decision=change.decision,
     )
 
 
-def entries_of(
-    purchase: Purchase, entry_types: Iterable[EntryType], at: datetime, correlation_id: str
-) -> list[PointsEntry]:
-    """Lines of the ledger for all points of a purchase; none if it costs none."""
-    if not purchase.debited_points:
-        return []
-    return [
-        PointsEntry(
-            integrator_key=purchase.tenant_key,
-            participant_key=purchase.participant_key,
-            key=fresh_key(),
-            entry_type=entry_type,
-            points=purchase.debited_points,
-            authorization_code=purchase.authorization_code,
-            description=purchase.description,
-            correlation_id=correlation_id,
-            created_at=at,
-            purchase_key=purchase.key,
-        )
-        for entry_type in entry_types
-    ]
+def body_of(told: ToldPurchase, event_key: UUID) -> str:
+    """The body of the webhook of the last move."""
+    purchase = told.purchase
+    return event_body(
+        _event_type(purchase),
+        told.data,
+        at=purchase.updated_at,
+        event_id=event_key,
+        sequence=purchase.event_sequence,
+        correlation_id=told.correlation_id,
+    )
 
 
 def purchase_events(told: Iterable[ToldPurchase]) -> list[EventRow]:

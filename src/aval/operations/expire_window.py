@@ -14,7 +14,7 @@ from aval.operations.resend_token import expiry
 from aval.storage.challenges import lock_operations, write_decisions
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
-from aval.storage.redemption_calls import hold_participants
+from aval.storage.participants import hold_participants
 from aval.storage.sweeps import Overdue, move_watermark, read_overdue
 from aval.storage.webhook_events import append_events
 

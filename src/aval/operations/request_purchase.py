@@ -3,19 +3,20 @@
 Many calls share one transaction; what is counted of a participant is counted under their row's lock (docs/adr/0037).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from aval.domain.budget import NO_HISTORY, BudgetFigures, BudgetStop, is_digits_budget_spent, operation_stop
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
 from aval.domain.onboarding import onboarding_of
-from aval.domain.purchase import FIRST_ENTRIES, Purchase, details_digest, details_of
+from aval.domain.purchase import Purchase, details_digest, details_of
 from aval.domain.purchase_request import (
     CampaignChanged,
     PurchaseFacts,
@@ -28,26 +29,23 @@ from aval.domain.redemption_call import token_stop
 from aval.domain.redemption_challenge import first_redemption_challenge
 from aval.domain.redemption_view import DELIVERIES, QUEUED
 from aval.domain.token import Alphabet
-from aval.operations.change_purchases import entries_of, purchase_events, told_of
+from aval.operations.change_purchases import body_of, told_of
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_keys, new_authorization_code
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.message_counts import read_message_histories
-from aval.storage.points import post_entries
 from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
 from aval.storage.purchase_requests import (
-    Guarded,
     ParticipantId,
-    Past,
     PurchaseQuestion,
+    Redeemer,
     guard_redeemers,
     lock_numbers_in_use,
-    read_past,
+    read_redeemers,
 )
 from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
-from aval.storage.webhook_events import append_events
 
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
@@ -77,13 +75,13 @@ _Judged = PurchaseDraft | UUID | Exception | Postponed  # to be stored, the key 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was read for a batch under its guards."""
+    """What was read for a batch; of budgets and messages only where they are limited."""
 
-    guarded: Mapping[ParticipantId, Guarded]
-    past: Sequence[Past]
-    stops: Mapping[ParticipantId, BudgetStop | None]
-    is_digits_spent: Mapping[ParticipantId, bool]
-    numbers: Mapping[ParticipantId, NumberState]
+    redeemers: Sequence[Redeemer | None]
+    held: Collection[ParticipantId] | None = None  # whose guard is taken; None: nobody's, and nobody's was tried
+    stops: Mapping[ParticipantId, BudgetStop | None] = field(default_factory=dict)
+    is_digits_spent: Mapping[ParticipantId, bool] = field(default_factory=dict)
+    numbers: Mapping[ParticipantId, NumberState] = field(default_factory=dict)
 
 
 async def request_purchases(
@@ -94,39 +92,46 @@ async def request_purchases(
     rules: PurchaseRules,
     may_wait: bool = True,
 ) -> list[Requested]:
-    """Judge and store requests of different participants in one transaction; one result each, after the commit.
+    """Judge and store requests of different participants set-wise; one result each, after the commit.
 
-    For each what was made, a Refusal, or ALONE if it is to be judged again; with `may_wait` no result is ALONE, and who
-    never wins has LockNotWon. Raises LockNotWon.
+    What counts no messages is judged by what is read without a lock, and stored if all of it still holds. For each
+    what was made, a Refusal, or ALONE if it is to be judged again; with `may_wait` each is judged under its guard, no
+    result is ALONE, and who never wins has LockNotWon. Raises LockNotWon.
     """
+    kid = keyring.current(Purpose.TOKEN).kid
+    if not may_wait and not any(request.has_budgets for request in requests):
+        async with db.reading() as connection:
+            known = _Known(await read_redeemers(connection, list(map(_question, requests))))
+        judged = _judge(requests, known, kid, rules, may_wait=False)
+        async with db.connection() as connection:
+            return await _stored(connection, requests, judged)
     answers: list[Requested] = []
     for _ in range(TRIES_MAX):
         async with db.transaction() as connection:
-            known = await _known(connection, requests, rules.figures, may_wait=may_wait)
-            judged = _judge(requests, known, keyring.current(Purpose.TOKEN).kid, rules, may_wait=may_wait)
+            known = await _known_under_guard(connection, requests, rules.figures, may_wait=may_wait)
+            judged = _judge(requests, known, kid, rules, may_wait=may_wait)
             answers = await _stored(connection, requests, judged)
         if not may_wait or ALONE not in answers:
             return answers
     return [LockNotWon() if answer is ALONE else answer for answer in answers]  # a key is taken by nobody known
 
 
-async def _known(
+async def _known_under_guard(
     connection: Connection, requests: Sequence[PurchaseRequest], figures: BudgetFigures, *, may_wait: bool
 ) -> _Known:
     counted = [request.participant for request in requests if request.has_budgets]
-    guarded = await guard_redeemers(
+    held = await guard_redeemers(
         connection,
         [request.participant for request in requests],
         has_messages=bool(counted),
         may_wait=may_wait,
     )
-    counted = [participant for participant in counted if participant in guarded]
+    counted = [participant for participant in counted if participant in held]
     await lock_numbers_in_use(connection, counted)
-    statuses = [guarded[r.participant].status if r.participant in guarded else "" for r in requests]
-    past = await read_past(connection, list(map(_question, requests)), statuses)
-    stops, is_digits_spent = await _budgets(connection, requests, counted, past, figures)
-    numbers = await _numbers(connection, requests, counted, past)
-    return _Known(guarded, past, stops, is_digits_spent, numbers)
+    redeemers = await read_redeemers(connection, list(map(_question, requests)))
+    stops, is_digits_spent = await _budgets(connection, requests, counted, redeemers, figures)
+    numbers = await _numbers(connection, requests, counted, redeemers)
+    return _Known(redeemers, held, stops, is_digits_spent, numbers)
 
 
 def _question(request: PurchaseRequest) -> PurchaseQuestion:
@@ -138,7 +143,7 @@ async def _budgets(
     connection: Connection,
     requests: Sequence[PurchaseRequest],
     counted: Sequence[ParticipantId],
-    past: Sequence[Past],
+    redeemers: Sequence[Redeemer | None],
     figures: BudgetFigures,
 ) -> tuple[dict[ParticipantId, BudgetStop | None], dict[ParticipantId, bool]]:
     """The budget that forbids each participant another token, and whether theirs of digits is spent."""
@@ -148,10 +153,10 @@ async def _budgets(
     _, sent = await read_message_histories(connection, counted, most=figures.approver_messages_24h_max)
     stops: dict[ParticipantId, BudgetStop | None] = {}
     is_digits_spent: dict[ParticipantId, bool] = {}
-    for request, known in zip(requests, past, strict=True):
+    for request, known in zip(requests, redeemers, strict=True):
         participant = request.participant
         history = histories.get(participant, NO_HISTORY)
-        if participant in sent:
+        if known is not None and participant in sent:
             alphabet = Alphabet(request.caller.tenant.policy.token_alphabet)
             stop = token_stop(history, figures, alphabet, known.now)
             stops[participant] = stop or operation_stop(sent[participant], figures, known.now, has_message=True)
@@ -163,14 +168,14 @@ async def _numbers(
     connection: Connection,
     requests: Sequence[PurchaseRequest],
     counted: Sequence[ParticipantId],
-    past: Sequence[Past],
+    redeemers: Sequence[Redeemer | None],
 ) -> dict[ParticipantId, NumberState]:
     if not counted:
         return {}
     phones = {
         request.participant: (request.participant[0], device.key)
-        for request, known in zip(requests, past, strict=True)
-        if request.participant in counted and (device := known.onboarding.device) is not None
+        for request, known in zip(requests, redeemers, strict=True)
+        if known is not None and request.participant in counted and (device := known.onboarding.device) is not None
     }
     states = await read_numbers(connection, phones.values())
     return {participant: states[phone] for participant, phone in phones.items()}
@@ -181,49 +186,50 @@ def _judge(
 ) -> list[_Judged]:
     judged: list[_Judged] = []
     numbers: set[bytes] = set()  # to which a neighbour's message may be promised
-    for request, past in zip(requests, known.past, strict=True):
-        guarded = known.guarded.get(request.participant)
-        if guarded is None:
-            judged.append(Refusal("rdm.participant_not_found") if may_wait else ALONE)
-        elif request.has_budgets and past.number_index in numbers:
+    for request, redeemer in zip(requests, known.redeemers, strict=True):
+        if known.held is not None and request.participant not in known.held and not may_wait:
+            judged.append(ALONE)
+        elif redeemer is None:
+            judged.append(Refusal("rdm.participant_not_found"))
+        elif request.has_budgets and redeemer.number_index in numbers:
             judged.append(ALONE)
         else:
-            facts = _facts(request, guarded, past, known, rules)
-            judged.append(_judged(request, facts, kid))
-            if request.has_budgets and past.number_index is not None:
-                numbers.add(past.number_index)
+            judged.append(_judged(request, redeemer, _facts(request, redeemer, known, rules), kid))
+            if request.has_budgets and redeemer.number_index is not None:
+                numbers.add(redeemer.number_index)
     return judged
 
 
-def _facts(
-    request: PurchaseRequest, guarded: Guarded, past: Past, known: _Known, rules: PurchaseRules
-) -> PurchaseFacts:
+def _facts(request: PurchaseRequest, redeemer: Redeemer, known: _Known, rules: PurchaseRules) -> PurchaseFacts:
     participant = request.participant
     number = known.numbers.get(participant)
+    policy = request.caller.tenant.policy
     return PurchaseFacts(
-        now=past.now,
-        policy_version=past.policy_version,
-        campaign_status=past.campaign_status,
-        participant_status=guarded.status,
-        participant_name=guarded.name,
-        profile_sealed=guarded.profile_sealed,
-        catalog_id=guarded.catalog_id,
-        available=guarded.available,
-        twin_key=past.twin_key,
-        twin_fingerprint=past.twin_fingerprint,
-        orders_today=past.orders_today,
-        points_today=past.points_today,
-        pending=past.pending,
-        is_blocked=guarded.document_index in rules.blocked or past.number_index in rules.blocked,
-        onboarding=onboarding_of(request.caller.tenant.policy, past.onboarding) if request.is_two_factor else None,
-        device=past.onboarding.device,
+        now=redeemer.now,
+        policy_version=redeemer.policy_version,
+        campaign_status=redeemer.campaign_status,
+        participant_status=redeemer.status,
+        participant_name=redeemer.name,
+        profile_sealed=redeemer.profile_sealed,
+        catalog_id=redeemer.catalog_id,
+        available=redeemer.available,
+        twin_key=redeemer.twin_key,
+        twin_fingerprint=redeemer.twin_fingerprint,
+        orders_today=redeemer.orders_today,
+        points_today=redeemer.points_today,
+        pending=redeemer.pending,
+        is_blocked=redeemer.document_index in rules.blocked or redeemer.number_index in rules.blocked,
+        onboarding=onboarding_of(policy, redeemer.onboarding) if request.is_two_factor else None,
+        device=redeemer.onboarding.device,
         number_sent=() if number is None else number.sent,
         budget_stop=known.stops.get(participant),
         is_digits_budget_spent=known.is_digits_spent.get(participant, False),
     )
 
 
-def _judged(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> PurchaseDraft | UUID | Exception:
+def _judged(
+    request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str
+) -> PurchaseDraft | UUID | Exception:
     """The draft of a purchase, the key of its twin, or why it is refused or is to come again."""
     try:
         if is_purchase_twin(request, facts):
@@ -232,10 +238,29 @@ def _judged(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> Purchas
         refuse_purchase(request, facts)
     except (Refusal, CampaignChanged) as refusal:
         return refusal
+    return _draft(request, redeemer, facts, kid)
+
+
+def _draft(request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str) -> PurchaseDraft:
     purchase = new_purchase(request, facts, new_authorization_code())
-    told = {"points": purchase.debited_points, "kind": purchase.kind, "policy_version": purchase.policy_version}
-    audit_key, message_key = fresh_keys(2)
-    draft = PurchaseDraft(purchase, audit_key, request.caller.actor, told)
+    told = told_of(purchase, request.correlation_id)
+    audit_key, event_key, message_key, entry_key, second_entry_key = fresh_keys(5)
+    draft = PurchaseDraft(
+        purchase=purchase,
+        revision=redeemer.revision,
+        entry_count=redeemer.entry_count,
+        actor=request.caller.actor,
+        audit_key=audit_key,
+        audit_details={
+            "points": purchase.debited_points,
+            "kind": purchase.kind,
+            "policy_version": purchase.policy_version,
+        },
+        event_key=event_key,
+        event_body=body_of(told, event_key),
+        entry_keys=(entry_key, second_entry_key),
+        told=told.data,
+    )
     return _with_challenge(draft, request, facts, kid, message_key) if request.is_two_factor else draft
 
 
@@ -253,16 +278,13 @@ def _with_challenge(
         now=facts.now,
         is_digits_budget_spent=facts.is_digits_budget_spent,
     )
-    return PurchaseDraft(
-        draft.purchase,
-        draft.audit_key,
-        draft.actor,
-        draft.audit_details,
-        challenge,
-        details,
-        details_digest(details),
-        request.nonce,
-        message_key,
+    return replace(
+        draft,
+        challenge=challenge,
+        details=details,
+        details_digest=details_digest(details),
+        nonce=request.nonce,
+        message_key=message_key,
     )
 
 
@@ -271,29 +293,16 @@ async def _stored(
 ) -> list[Requested]:
     drafts = [draft for draft in judged if isinstance(draft, PurchaseDraft)]
     made = await insert_purchases(connection, drafts) if drafts else frozenset()
-    stored = [draft.purchase for draft in drafts if draft.purchase.key in made]
-    entries = [
-        entry
-        for purchase in stored
-        for entry in entries_of(
-            purchase, FIRST_ENTRIES[purchase.status], purchase.created_at, purchase.origin_correlation_id
-        )
-    ]
-    posted = await post_entries(connection, entries)
-    assert len(posted) == len({(entry.integrator_key, entry.participant_key) for entry in entries})
-    told = {purchase.key: told_of(purchase, purchase.origin_correlation_id) for purchase in stored}
-    await append_events(connection, purchase_events(told.values()))
     answers: list[Requested] = []
     for request, result in zip(requests, judged, strict=True):
         if isinstance(result, UUID):
             answers.append(await _twin(connection, request, result))
-        elif isinstance(result, PurchaseDraft):
-            made_now = told.get(result.purchase.key)
-            answers.append(
-                ALONE if made_now is None else RequestedPurchase(result.purchase, result.challenge, data=made_now.data)
-            )
-        else:
+        elif not isinstance(result, PurchaseDraft):
             answers.append(result)
+        elif result.purchase.key in made:
+            answers.append(RequestedPurchase(result.purchase, result.challenge, data=result.told))
+        else:
+            answers.append(ALONE)
     return answers
 
 

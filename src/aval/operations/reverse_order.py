@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from aval.domain.errors import Refusal
+from aval.domain.ids import whole_key
 from aval.domain.points import EntryType, PointsEntry
 from aval.domain.purchase import Order, Purchase
 from aval.domain.reversal import (
@@ -27,9 +28,8 @@ from aval.storage.audit import AuditRow, append_audit
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection, Database
 from aval.storage.idempotency import KeptAnswer, find_answer, keep_answers
-from aval.storage.orders import find_purchase_of
 from aval.storage.points import post_entries
-from aval.storage.purchases import lock_purchases
+from aval.storage.purchases import find_purchase, lock_purchases
 from aval.storage.reversals import write_reversal
 from aval.storage.webhook_events import EventRow, append_events
 
@@ -60,17 +60,18 @@ async def reverse_order(db: Database, *, call: ReversalCall) -> tuple[int, bytes
     order that is not confirmed, more than is left.
     """
     async with db.transaction() as connection:
-        place = await find_purchase_of(connection, call.order_key, tenant_key=None)
-        if place is None:
+        found = await find_purchase(connection, whole_key(call.order_key), None)
+        if found is None:
             raise unknown_order()
+        place = found.purchase.id
         purchase = (await lock_purchases(connection, [place]))[place]
+        order = order_of(purchase, call.order_key)
         now = await read_clock(connection)
         kept = call.idempotency_key and await find_answer(
             connection, purchase.tenant_key, call.path, call.idempotency_key
         )
         if kept:
             return _replayed(kept, call)
-        order = next(order for order in purchase.orders if order.key == call.order_key)
         reversal = _reversal(call, _refund(call.request, order), now)
         after = without(purchase, order.key, reversal.refund, now)
         await _write(connection, call, purchase, reversal, after)
@@ -81,6 +82,14 @@ async def reverse_order(db: Database, *, call: ReversalCall) -> tuple[int, bytes
             )
             await keep_answers(connection, [answer])
         return status, body
+
+
+def order_of(purchase: Purchase, order_key: UUID) -> Order:
+    """The order of a purchase that has this key; raises Refusal if none has."""
+    order = next((order for order in purchase.orders if order.key == order_key), None)
+    if order is None:
+        raise unknown_order()
+    return order
 
 
 def unknown_order() -> Refusal:
@@ -143,7 +152,7 @@ def _entry(call: ReversalCall, purchase: Purchase, reversal: Reversal) -> Points
 
 
 def _events(call: ReversalCall, before: Purchase, reversal: Reversal, after: Purchase) -> list[EventRow]:
-    order = next(order for order in after.orders if order.key == reversal.order_key)
+    order = order_of(after, reversal.order_key)
     told = {
         **reversal_view(reversal),
         "order_status": order.status.value,

@@ -324,17 +324,22 @@ async def _keep_session(_connection: object) -> None:
 
 
 async def _teach_json(connection: Any) -> None:
-    """Let jsonb carry what msgspec can encode; bytes and str count as JSON that is encoded already."""
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_encoded_jsonb, decoder=_decoded_jsonb, format="binary"
-    )
+    """Let json and jsonb carry what msgspec can encode; bytes and str count as JSON that is encoded already."""
+    for name, encoder, decoder in (
+        ("json", _encoded_json, msgspec.json.decode),
+        ("jsonb", _encoded_jsonb, _decoded_jsonb),
+    ):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="binary")
+
+
+def _encoded_json(value: object) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else msgspec.json.encode(value)
 
 
 def _encoded_jsonb(value: object) -> bytes:
-    if isinstance(value, str):
-        value = value.encode()
-    body = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    return b"\x01" + body  # the version byte of PostgreSQL's binary jsonb
+    return b"\x01" + _encoded_json(value)  # the version byte of PostgreSQL's binary jsonb
 
 
 def _decoded_jsonb(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from aval.domain.identity_document import DRAFT_DAYS_MAX
 from aval.storage.clock import read_clock
 from aval.storage.database import Connection
 from aval.storage.identity_documents import DocumentId
+from aval.storage.participants import hold_participants
 from aval.storage.rows import columns
 
 
@@ -83,13 +84,7 @@ async def read_expiring(connection: Connection, today: Mapping[str, date], *, mo
 
 async def guard_owners(connection: Connection, documents: Iterable[Due]) -> None:
     """Take the guards of the participants whose documents these are, in key order."""
-    owners = sorted({(due.tenant_key, due.participant_key) for due in documents})
-    await connection.fetch(
-        "select p.participant_id from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, participant_id)"
-        " join participants p on p.integrator_id = r.integrator_id and p.participant_id = r.participant_id"
-        " order by p.integrator_id, p.participant_id for no key update of p",
-        *columns(owners),
-    )
+    await hold_participants(connection, {(due.tenant_key, due.participant_key) for due in documents})
 
 
 class SealedKey(NamedTuple):

@@ -3,7 +3,7 @@
 The row in `participants` is the guard: whatever concerns the person locks it first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -176,16 +176,33 @@ async def raise_event_sequence(connection: Connection, integrator_key: UUID, par
     return sequence
 
 
+async def hold_participants(connection: Connection, participants: Collection[ParticipantId]) -> None:
+    """Take the guards of participants in key order – the first lock of all – and read nothing of them.
+
+    What somebody read without the guard holds no longer (docs/adr/0045).
+    """
+    await connection.execute(
+        "with held as ("
+        " select p.integrator_id, p.participant_id"
+        "   from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, participant_id)"
+        "   join participants p on p.integrator_id = r.integrator_id and p.participant_id = r.participant_id"
+        "  order by p.integrator_id, p.participant_id for no key update of p)"
+        " update participants p set revision = p.revision + 1 from held h"
+        "  where p.integrator_id = h.integrator_id and p.participant_id = h.participant_id",
+        *columns(sorted(set(participants))),
+    )
+
+
 async def guard_participants(
     connection: Connection, participants: Sequence[ParticipantId]
 ) -> dict[ParticipantId, Participant]:
-    """Lock participants in key order – the first lock of all – and read them; an unknown one is left out."""
+    """Take the guards of participants and read them; an unknown one is left out."""
+    await hold_participants(connection, participants)
     rows = await connection.fetch(
         f"select {PARTICIPANT_COLUMNS}"  # noqa: S608
         " from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, participant_id)"
         " join participants p on p.integrator_id = r.integrator_id and p.participant_id = r.participant_id"
-        " join approvers v on v.integrator_id = p.integrator_id and v.approver_id = p.participant_id"
-        " order by p.integrator_id, p.participant_id for no key update of p",
+        " join approvers v on v.integrator_id = p.integrator_id and v.approver_id = p.participant_id",
         *columns(sorted(set(participants))),
     )
     return {(row["tenant_key"], row["participant_id"]): participant_of(row) for row in rows}
@@ -196,7 +213,8 @@ async def lock_participant(
 ) -> StoredParticipant | None:
     """Take the guard of one participant and read them; None if the campaign has none of this key."""
     guarded = await connection.fetchval(
-        "select participant_id from participants where integrator_id = $1 and participant_id = $2 for no key update",
+        "update participants set revision = revision + 1 where integrator_id = $1 and participant_id = $2"
+        " returning participant_id",
         integrator_key,
         participant_key,
     )

@@ -1,25 +1,38 @@
 """Storing purchases, set-wise: one statement writes all that was accepted."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import starmap
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from aval.domain.challenge import Challenge
-from aval.domain.purchase import Purchase, StatusLine
+from aval.domain.points import deltas
+from aval.domain.purchase import FIRST_ENTRIES, Order, Purchase, StatusLine
 from aval.storage.database import Connection
 from aval.storage.rows import recordset
+from aval.storage.webhook_events import TELLING
 
 
-class PurchaseDraft(msgspec.Struct, frozen=True):
-    """A purchase to be stored; under a second factor with what its operation and first message consist of."""
+class PurchaseDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """A purchase to be stored, with what is written of it elsewhere.
+
+    `revision` and `entry_count` are of the participant and account that it was judged by; `entry_keys` are of the two
+    lines its ledger can begin with. Under a second factor also what its operation and first message consist of.
+    """
 
     purchase: Purchase
-    audit_key: UUID
+    revision: int
+    entry_count: int
     actor: str
+    audit_key: UUID
     audit_details: Mapping[str, Any]
+    event_key: UUID
+    event_body: str
+    entry_keys: tuple[UUID, UUID]
+    told: Mapping[str, Any]  # what the event tells of it
     challenge: Challenge | None = None
     details: Mapping[str, Any] | None = None
     details_digest: bytes = b""
@@ -49,6 +62,7 @@ class _PurchaseRow(msgspec.Struct, frozen=True):
     description: str
     risk_decision: str
     impersonator_user: str | None
+    orders: Sequence[Sequence[Any]]
     recorded: Mapping[str, Any]
     request_path: str
     idempotency_key: str | None
@@ -58,11 +72,16 @@ class _PurchaseRow(msgspec.Struct, frozen=True):
     confirmed_at: datetime | None
     status_history: Sequence[StatusLine]
     at: datetime
-    audit_id: UUID
+    place: int  # of its texts, from 1
+    revision: int
+    entry_count: int
     actor: str
+    audit_id: UUID
     audit_details: Mapping[str, Any]
-    facts: Mapping[str, Any] | None = None  # from here on only under a second factor
-    details_digest: bytes | None = None
+    event_id: UUID
+    entry_id: UUID
+    second_entry_id: UUID
+    details_digest: bytes | None = None  # from here on only under a second factor
     nonce: bytes | None = None
     masked_destination: str | None = None
     kid: str | None = None
@@ -75,81 +94,60 @@ class _PurchaseRow(msgspec.Struct, frozen=True):
     message_id: UUID | None = None
 
 
-class _OrderRow(msgspec.Struct, frozen=True):
-    """A row of `orders`."""
-
-    integrator_id: UUID
-    order_id: UUID
-    purchase_id: UUID
-    order_no: int
-    vendor_id: str
-    status: str
-    products_points: int
-    shipping_points: int
-    points_paid: int
-    at: datetime
+def _first_lines() -> str:
+    """The ledger lines that a purchase begins with, by its status: nth, type, and what all up to it do to a point."""
+    rows = []
+    for status, types in FIRST_ENTRIES.items():
+        for nth, entry_type in enumerate(types, 1):
+            available, reserved, _, debited = map(sum, zip(*(deltas(each, 1) for each in types[:nth]), strict=True))
+            is_last = "true" if nth == len(types) else "false"
+            rows.append(f"('{status}', {nth}, '{entry_type}', {available}, {reserved}, {debited}, {is_last})")
+    return ", ".join(rows)
 
 
-class _ItemRow(msgspec.Struct, frozen=True):
-    """A row of `order_items`, and the purchase it belongs to."""
-
-    integrator_id: UUID
-    item_id: UUID
-    purchase_id: UUID
-    order_id: UUID
-    item_no: int
-    name: str
-    quantity: int
-    unit_points: int
-    facts: Mapping[str, Any]
-
-
-# Rows come as JSON texts: of arrays the driver looks at each element, which cost more than PostgreSQL saves by them
-# (docs/adr/0042). What belongs to a purchase is written if the purchase was: `is true` keeps that a hashed look-up,
-# which a join is not on connections that never hash-join.
-_INSERT = """
+# Rows come as one JSON text, beside it their two longest texts, which then nobody reads as JSON (docs/adr/0042, 0045).
+# What somebody else changed since it was read, or holds now, is left out. What belongs to a purchase is written if the
+# purchase was: `is true` keeps that a hashed look-up, which a join is not on connections that never hash-join.
+_INSERT = f"""
 with input as (
     select * from json_to_recordset($1::json)
            as r (integrator_id uuid, purchase_id uuid, participant_id uuid, kind text, status text,
                  policy_version integer, device_id uuid, application_id uuid, catalog_id text, channel_type text,
                  vendor_order_id text, products_points bigint, shipping_points bigint, debited_points bigint,
                  card_points bigint, authorization_code text, description text, risk_decision text,
-                 impersonator_user text, recorded jsonb, request_path text, idempotency_key text,
+                 impersonator_user text, orders json, recorded json, request_path text, idempotency_key text,
                  request_fingerprint text, origin_correlation_id text, authorized_until timestamptz,
-                 confirmed_at timestamptz, status_history jsonb, at timestamptz, audit_id uuid, actor text,
-                 audit_details jsonb, facts jsonb, details_digest text, nonce text, masked_destination text, kid text,
+                 confirmed_at timestamptz, status_history json, at timestamptz, place integer, revision integer,
+                 entry_count integer, actor text, audit_id uuid, audit_details jsonb, event_id uuid, entry_id uuid,
+                 second_entry_id uuid, details_digest text, nonce text, masked_destination text, kid text,
                  alphabets text, expires_at timestamptz, can_resend_at timestamptz, resends_left smallint,
                  resend_cooldown_seconds smallint, approval_deadline timestamptz, message_id uuid)
+), asked as materialized (
+    select integrator_id, participant_id, purchase_id, revision, entry_count from input
+), held as (
+    select a.purchase_id
+      from asked a
+      join participants q on q.integrator_id = a.integrator_id and q.participant_id = a.participant_id
+           and q.revision = a.revision
+      join points_accounts w on w.integrator_id = a.integrator_id and w.participant_id = a.participant_id
+           and w.entry_count = a.entry_count
+     order by q.integrator_id, q.participant_id
+       for no key update of q, w skip locked
 ), made as (
     insert into purchases (integrator_id, purchase_id, participant_id, kind, status, policy_version, device_id,
                            application_id, catalog_id, channel_type, vendor_order_id, products_points, shipping_points,
                            debited_points, card_points, authorization_code, description, risk_decision,
-                           impersonator_user, recorded, request_path, idempotency_key, request_fingerprint,
+                           impersonator_user, orders, recorded, request_path, idempotency_key, request_fingerprint,
                            origin_correlation_id, authorized_until, confirmed_at, status_history, event_sequence,
                            created_at, updated_at)
     select integrator_id, purchase_id, participant_id, kind, status, policy_version, device_id, application_id,
            catalog_id, channel_type, vendor_order_id, products_points, shipping_points, debited_points, card_points,
-           authorization_code, description, risk_decision, impersonator_user, recorded, request_path, idempotency_key,
-           decode(request_fingerprint, 'base64'), origin_correlation_id, authorized_until, confirmed_at, status_history,
-           1, at, at
-      from input
+           authorization_code, description, risk_decision, impersonator_user, orders, recorded, request_path,
+           idempotency_key, decode(request_fingerprint, 'base64'), origin_correlation_id, authorized_until,
+           confirmed_at, status_history, 1, at, at
+      from input where (purchase_id in (select purchase_id from held)) is true
     on conflict do nothing
     returning purchase_id
-), ordered as (
-    insert into orders (integrator_id, order_id, purchase_id, order_no, vendor_id, status, products_points,
-                        shipping_points, points_paid, created_at, updated_at)
-    select o.*, o.at
-      from json_to_recordset($2::json)
-           as o (integrator_id uuid, order_id uuid, purchase_id uuid, order_no smallint, vendor_id text, status text,
-                 products_points bigint, shipping_points bigint, points_paid bigint, at timestamptz)
-     where (o.purchase_id in (select purchase_id from made)) is true
-), itemised as (
-    insert into order_items (integrator_id, item_id, order_id, item_no, name, quantity, unit_points, facts)
-    select t.integrator_id, t.item_id, t.order_id, t.item_no, t.name, t.quantity, t.unit_points, t.facts
-      from json_to_recordset($3::json)
-           as t (integrator_id uuid, item_id uuid, purchase_id uuid, order_id uuid, item_no smallint, name text,
-                 quantity smallint, unit_points bigint, facts jsonb)
-     where (t.purchase_id in (select purchase_id from made)) is true
 ), stored as (
     select * from input where (purchase_id in (select purchase_id from made)) is true
 ), audited as (
@@ -160,8 +158,8 @@ with input as (
     insert into operations (integrator_id, operation_id, kind, approver_id, credential_id, request_control_key,
                             request_fingerprint, fee_centavos, facts, details_digest, nonce, correlation_id, created_at)
     select integrator_id, purchase_id, 'purchase', participant_id, application_id, purchase_id,
-           decode(request_fingerprint, 'base64'), 0, facts, decode(details_digest, 'base64'), decode(nonce, 'base64'),
-           origin_correlation_id, at
+           decode(request_fingerprint, 'base64'), 0, ($3::text[])[place]::jsonb, decode(details_digest, 'base64'),
+           decode(nonce, 'base64'), origin_correlation_id, at
       from stored where message_id is not null
 ), challenged as (
     insert into challenges (integrator_id, operation_id, status, method, contact_id, masked_destination, kid, alphabets,
@@ -176,26 +174,59 @@ with input as (
     select integrator_id, message_id, 'token', purchase_id, 1, participant_id, device_id, 'sms', origin_correlation_id,
            at, at
       from stored where message_id is not null
-)
-select purchase_id from made
-"""
+), unposted as (
+    update participants q set revision = q.revision + 1
+      from stored r
+     where q.integrator_id = r.integrator_id and q.participant_id = r.participant_id and r.debited_points = 0
+), lines (status, nth, entry_type, available, reserved, debited, is_last) as (
+    values {_first_lines()}
+), posted as (
+    update points_accounts a
+       set available = a.available + r.debited_points * l.available, updated_at = r.at,
+           reserved = a.reserved + r.debited_points * l.reserved, debited = a.debited + r.debited_points * l.debited,
+           entry_count = a.entry_count + l.nth
+      from stored r join lines l on l.status = r.status and l.is_last
+     where a.integrator_id = r.integrator_id and a.participant_id = r.participant_id and r.debited_points > 0
+    returning r.integrator_id, r.participant_id, r.purchase_id, r.status, r.entry_id, r.second_entry_id,
+              r.debited_points, r.authorization_code, r.description, r.origin_correlation_id, r.at,
+              a.available - r.debited_points * l.available as available_before,
+              a.reserved - r.debited_points * l.reserved as reserved_before, a.entry_count - l.nth as lines_before
+), entered as (
+    insert into points_entries (integrator_id, entry_id, participant_id, entry_no, entry_type, points, available_after,
+                                reserved_after, purchase_id, authorization_code, description, correlation_id,
+                                created_at)
+    select m.integrator_id, case l.nth when 1 then m.entry_id else m.second_entry_id end, m.participant_id,
+           m.lines_before + l.nth, l.entry_type, m.debited_points, m.available_before + m.debited_points * l.available,
+           m.reserved_before + m.debited_points * l.reserved, m.purchase_id, m.authorization_code, m.description,
+           m.origin_correlation_id, m.at
+      from posted m join lines l on l.status = m.status
+), happened as (
+    select integrator_id, event_id, purchase_id as operation_id, 'purchase' as operation_kind, 1 as sequence,
+           'purchase.' || status as event_type, ($2::text[])[place] as body,
+           origin_correlation_id as correlation_id, at, null::uuid as item_id
+      from stored
+), {TELLING}
+select (select array_agg(purchase_id) from made) as made, (select count(*) from posted) as posted
+"""  # noqa: S608 – constants only
 
 
 async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraft]) -> frozenset[UUID]:
-    """Store purchases with orders, items and audit, and what a second factor needs, in one statement.
+    """Store purchases of different participants with all that belongs to them, in one statement.
 
-    Answers the keys that were stored. A missing one met a purchase with its Idempotency-Key that was stored meanwhile;
-    nothing of it exists. Ledger and events follow in the same transaction.
+    The caller holds the accounts. Answers the keys that were stored. A missing one met a purchase with its
+    Idempotency-Key that was stored meanwhile; nothing of it exists.
     """
     drafts = sorted(drafts, key=_order_of_keys)  # another batch with some of the same keys waits in the same order
-    purchases = [draft.purchase for draft in drafts]
-    rows = await connection.fetch(
+    row = await connection.fetchrow(
         _INSERT,
-        recordset(map(_purchase_row, drafts)),
-        recordset(row for purchase in purchases for row in _order_rows(purchase)),
-        recordset(row for purchase in purchases for row in _item_rows(purchase)),
+        recordset(starmap(_purchase_row, enumerate(drafts, 1))),
+        [draft.event_body for draft in drafts],
+        [None if draft.details is None else msgspec.json.encode(draft.details).decode() for draft in drafts],
     )
-    return frozenset(row["purchase_id"] for row in rows)
+    assert row is not None
+    made = frozenset(row["made"] or ())
+    assert row["posted"] == sum(draft.purchase.key in made and draft.purchase.debited_points > 0 for draft in drafts)
+    return made
 
 
 def _order_of_keys(draft: PurchaseDraft) -> tuple[UUID, str, str]:
@@ -203,7 +234,7 @@ def _order_of_keys(draft: PurchaseDraft) -> tuple[UUID, str, str]:
     return purchase.tenant_key, purchase.request_path, purchase.idempotency_key or ""
 
 
-def _purchase_row(draft: PurchaseDraft) -> _PurchaseRow:
+def _purchase_row(place: int, draft: PurchaseDraft) -> _PurchaseRow:
     purchase = draft.purchase
     return _PurchaseRow(
         purchase.tenant_key,
@@ -225,6 +256,7 @@ def _purchase_row(draft: PurchaseDraft) -> _PurchaseRow:
         purchase.description,
         purchase.risk_decision,
         purchase.impersonator_user,
+        list(map(_ordered, purchase.orders)),
         purchase.recorded,
         purchase.request_path,
         purchase.idempotency_key,
@@ -234,43 +266,23 @@ def _purchase_row(draft: PurchaseDraft) -> _PurchaseRow:
         purchase.confirmed_at,
         purchase.status_history,
         purchase.created_at,
-        draft.audit_key,
+        place,
+        draft.revision,
+        draft.entry_count,
         draft.actor,
+        draft.audit_key,
         draft.audit_details,
+        draft.event_key,
+        draft.entry_keys[0],
+        draft.entry_keys[1],
         *_challenge_columns(draft),
     )
 
 
-def _order_rows(purchase: Purchase) -> Iterator[_OrderRow]:
-    for number, order in enumerate(purchase.orders, 1):
-        yield _OrderRow(
-            purchase.tenant_key,
-            order.key,
-            purchase.key,
-            number,
-            order.vendor_id,
-            order.status.value,
-            order.products_points,
-            order.shipping_points,
-            order.points_paid,
-            purchase.created_at,
-        )
-
-
-def _item_rows(purchase: Purchase) -> Iterator[_ItemRow]:
-    for order in purchase.orders:
-        for number, item in enumerate(order.items, 1):
-            yield _ItemRow(
-                purchase.tenant_key,
-                item.key,
-                purchase.key,
-                order.key,
-                number,
-                item.name,
-                item.quantity,
-                item.unit_points,
-                item.facts,
-            )
+def _ordered(order: Order) -> tuple[Any, ...]:
+    """What of an order never changes: the first members of `Order` and of its items, as they are read again."""
+    items = [(item.key, item.name, item.quantity, item.unit_points, item.facts) for item in order.items]
+    return order.key, order.vendor_id, order.products_points, order.shipping_points, order.points_paid, items
 
 
 def _challenge_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
@@ -278,7 +290,6 @@ def _challenge_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
     if challenge is None:
         return ()
     return (
-        draft.details,
         draft.details_digest,
         draft.nonce,
         challenge.masked_destination,

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.points import EntryType, deltas
-from aval.domain.purchase import OrderStatus, Purchase
+from aval.domain.purchase import Purchase
 from aval.storage.challenges import Decision
 from aval.storage.database import Connection
 from aval.storage.points import POSTING
@@ -49,11 +49,11 @@ _MOVED = f"""
 with input as (
     select r.*, 'purchase.' || r.status as told_as
       from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-                  $8::jsonb[], $9::integer[], $10::text[], $11::timestamptz[], $12::uuid[], $13::text[], $14::jsonb[],
-                  $15::text[], $16::uuid[], $17::text[], $18::uuid[], $19::text[], $20::text[], $21::smallint[],
-                  $22::smallint[], $23::smallint[], $24::text[], $25::text[], $26::boolean[]) with ordinality
+                  $8::json[], $9::integer[], $10::timestamptz[], $11::uuid[], $12::text[], $13::jsonb[], $14::text[],
+                  $15::uuid[], $16::text[], $17::uuid[], $18::text[], $19::text[], $20::smallint[], $21::smallint[],
+                  $22::smallint[], $23::text[], $24::text[], $25::boolean[]) with ordinality
            as r (integrator_id, purchase_id, former_status, status, rejection_reason, confirmed_at, authorized_until,
-                 status_history, event_sequence, order_status, at, audit_id, actor, audit_details,
+                 status_history, event_sequence, at, audit_id, actor, audit_details,
                  correlation_id, entry_id, entry_type, event_id, event_body, challenge_status, attempts_used,
                  former_attempts, generation, comparison, alphabet, is_budgeted, place)
 ), moved as (
@@ -75,10 +75,6 @@ with input as (
      where c.integrator_id = r.integrator_id and c.operation_id = r.purchase_id and r.challenge_status is not null
        and c.status = 'pending_2fa_approval' and c.generation = r.generation and c.attempts_used = r.former_attempts
     returning 1
-), ordered as (
-    update orders o set status = r.order_status, updated_at = r.at
-      from input r
-     where o.purchase_id = r.purchase_id and o.integrator_id = r.integrator_id and r.order_status is not null
 ), audited as (
     insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
     select integrator_id, audit_id, at, actor, told_as, purchase_id, audit_details, correlation_id from input
@@ -116,7 +112,7 @@ _MOVE = (
 
 
 async def move_purchases(connection: Connection, moves: Sequence[PurchaseMove]) -> None:
-    """Write moves with challenges, orders, points, events, history and audit, in one statement under their locks.
+    """Write moves with challenges, points, events, history and audit, in one statement under their locks.
 
     The points accounts are locked here, in the order of their keys. What is not as it was locked is a bug of ours, and
     so is a reserve that is not there: the transaction is abandoned.
@@ -138,9 +134,8 @@ def _columns_of(move: PurchaseMove) -> tuple[Any, ...]:
         after.rejection_reason,
         after.confirmed_at,
         after.authorized_until,
-        msgspec.json.encode(after.status_history),  # in an array of jsonb a list would be a dimension
+        msgspec.json.encode(after.status_history),  # in an array of json a list would be a dimension
         after.event_sequence,
-        _order_status(before, after),
         after.updated_at,
         move.audit_key,
         move.actor,
@@ -167,8 +162,3 @@ def _decision_columns(decision: Decision | None) -> tuple[Any, ...]:
         before.alphabet,
         decision.is_budgeted,
     )
-
-
-def _order_status(before: Purchase, after: Purchase) -> OrderStatus | None:
-    status = after.orders[0].status
-    return None if before.orders[0].status is status else status

@@ -7,29 +7,17 @@ from uuid import UUID
 import msgspec
 
 from aval.domain.onboarding import OnboardingFacts
-from aval.storage.database import Connection
+from aval.storage.database import Connection, Row
 from aval.storage.onboarding import ONBOARDING_COLUMNS, ONBOARDING_TABLES, onboarding_facts
 from aval.storage.rows import columns
 
 ParticipantId = tuple[UUID, UUID]  # campaign's tenant key, participant
 
 
-class Guarded(msgspec.Struct, frozen=True):
-    """A participant whose row is locked, and their points account with it."""
-
-    status: str
-    catalog_id: str
-    name: str
-    document_index: bytes
-    profile_sealed: bytes | None
-    available: int
-
-
 # The row in `participants` is the guard (docs/adr/0034): what it guards is nobody else's, so that account and approver
 # may be locked with it. Who locks several goes in the order of the keys.
 _GUARD = """
-select q.integrator_id, q.participant_id, q.status, q.catalog_id, q.profile_sealed, v.name, v.document_index,
-       w.available
+select q.integrator_id, q.participant_id
   from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, participant_id)
   join participants q on q.integrator_id = r.integrator_id and q.participant_id = r.participant_id
   join approvers v on v.integrator_id = r.integrator_id and v.approver_id = r.participant_id
@@ -40,7 +28,7 @@ select q.integrator_id, q.participant_id, q.status, q.catalog_id, q.profile_seal
 
 async def guard_redeemers(
     connection: Connection, participants: Sequence[ParticipantId], *, has_messages: bool, may_wait: bool
-) -> dict[ParticipantId, Guarded]:
+) -> set[ParticipantId]:
     """Lock participants and accounts in key order; with `has_messages` also the rows their messages are counted under.
 
     Without `may_wait` one that is locked elsewhere is left out, like one that does not exist. Raises LockNotWon.
@@ -48,17 +36,7 @@ async def guard_redeemers(
     locks = " for no key update of q, v, w" if has_messages else " for no key update of q, w"
     query = _GUARD + locks + ("" if may_wait else " skip locked")
     rows = await connection.fetch(query, *columns(sorted(set(participants))))
-    return {
-        (row["integrator_id"], row["participant_id"]): Guarded(
-            row["status"],
-            row["catalog_id"],
-            row["name"],
-            row["document_index"],
-            row["profile_sealed"],
-            row["available"],
-        )
-        for row in rows
-    }
+    return {(row["integrator_id"], row["participant_id"]) for row in rows}
 
 
 _LOCK_NUMBERS = """
@@ -90,10 +68,21 @@ class PurchaseQuestion(msgspec.Struct, frozen=True):
     is_counted: bool = False
 
 
-class Past(msgspec.Struct, frozen=True):
-    """What PostgreSQL knows of it; `now` was read after the locks."""
+class Redeemer(msgspec.Struct, frozen=True):
+    """A participant and their account as they were at `now`, and what a call needs of their past.
+
+    All of it holds as long as `revision` and `entry_count` are the same; under the guard they stay.
+    """
 
     now: datetime
+    status: str
+    catalog_id: str
+    name: str
+    document_index: bytes
+    profile_sealed: bytes | None
+    revision: int
+    available: int
+    entry_count: int
     twin_key: UUID | None
     twin_fingerprint: bytes | None
     orders_today: int
@@ -106,13 +95,17 @@ class Past(msgspec.Struct, frozen=True):
 
 
 # A day has 25 hours at most. What is counted as pending has an open window, swept or not.
-_READ_PAST = f"""
-select clock_timestamp() as now, twin.purchase_id, twin.request_fingerprint, day.orders, day.points, day.pending,
-       u.number_index, c.policy_version, c.status as campaign_status,
+_READ = f"""
+select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v.name, v.document_index,
+       q.profile_sealed, q.revision, w.available, w.entry_count, twin.purchase_id, twin.request_fingerprint,
+       day.orders, day.points, day.pending, u.number_index, c.policy_version, c.status as campaign_status,
        {ONBOARDING_COLUMNS}
   from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::boolean[])
        with ordinality as k (integrator_id, participant_id, path, idempotency_key, is_counted, place)
   join campaigns c on c.integrator_id = k.integrator_id
+  left join participants q on q.integrator_id = k.integrator_id and q.participant_id = k.participant_id
+  left join approvers v on v.integrator_id = k.integrator_id and v.approver_id = k.participant_id
+  left join points_accounts w on w.integrator_id = k.integrator_id and w.participant_id = k.participant_id
   left join purchases twin on twin.idempotency_key = k.idempotency_key and twin.request_path = k.path
        and twin.integrator_id = k.integrator_id
 {ONBOARDING_TABLES}
@@ -133,29 +126,36 @@ select clock_timestamp() as now, twin.purchase_id, twin.request_fingerprint, day
 """
 
 
-async def read_past(
-    connection: Connection, questions: Sequence[PurchaseQuestion], statuses: Sequence[str]
-) -> list[Past]:
-    """The clock and the past of each call, in their order, and its participant's onboarding; run after the locks.
+async def read_redeemers(connection: Connection, questions: Sequence[PurchaseQuestion]) -> list[Redeemer | None]:
+    """The participant of each call, in their order; None for one the campaign does not have.
 
-    `statuses` are the participants' own, as they were read with their locks.
+    Read under the guard, what is answered stays; without it, it is held against revisions when it is written.
     """
-    rows = await connection.fetch(_READ_PAST, *columns(map(msgspec.structs.astuple, questions)))
-    return [
-        Past(
-            row["now"],
-            row["purchase_id"],
-            row["request_fingerprint"],
-            row["orders"],
-            row["points"],
-            row["pending"],
-            row["number_index"],
-            row["policy_version"],
-            row["campaign_status"],
-            onboarding_facts(row, status),
-        )
-        for row, status in zip(rows, statuses, strict=True)
-    ]
+    rows = await connection.fetch(_READ, *columns(map(msgspec.structs.astuple, questions)))
+    return [None if row["participant_status"] is None else _redeemer(row) for row in rows]
+
+
+def _redeemer(row: Row) -> Redeemer:
+    return Redeemer(
+        row["now"],
+        row["participant_status"],
+        row["catalog_id"],
+        row["name"],
+        row["document_index"],
+        row["profile_sealed"],
+        row["revision"],
+        row["available"],
+        row["entry_count"],
+        row["purchase_id"],
+        row["request_fingerprint"],
+        row["orders"],
+        row["points"],
+        row["pending"],
+        row["number_index"],
+        row["policy_version"],
+        row["campaign_status"],
+        onboarding_facts(row, row["participant_status"]),
+    )
 
 
 async def is_key_used(connection: Connection, question: PurchaseQuestion) -> bool:

@@ -1,13 +1,13 @@
-"""Rows of `purchases`, `orders` and `order_items` as the domain's values."""
+"""Rows of `purchases`, with what was given back of their orders, as the domain's values."""
 
 import msgspec
 
-from aval.domain.purchase import Order, Purchase, PurchaseStatus, StatusLine
+from aval.domain.purchase import Order, Purchase, PurchaseStatus, StatusLine, standing_orders
+from aval.domain.reversal import OrderRefunds, reversed_orders
 from aval.storage.database import Row
 
 # Selected wherever a purchase is read, with one of the two below: p purchases, q participants, v approvers.
-# Of what is recorded only what is shown is read. Orders come as one JSON text in the order of the members of `Order`,
-# which is an array there.
+# Of what is recorded only what is shown is read. What was ordered is an array in the order of the members of `Order`.
 PURCHASE_COLUMNS = """
 p.integrator_id as tenant_key, p.purchase_id, p.participant_id, p.kind as purchase_kind, p.status as purchase_status,
 p.rejection_reason as purchase_reason, p.policy_version, p.device_id, p.application_id, p.catalog_id, p.channel_type,
@@ -17,13 +17,15 @@ p.request_path, p.idempotency_key as purchase_idempotency_key, p.request_fingerp
 p.origin_correlation_id,
 p.authorized_until, p.confirmed_at, p.status_history::text as status_history, p.event_sequence as purchase_sequence,
 p.created_at as purchase_created_at, p.updated_at as purchase_updated_at,
-(select json_agg(json_build_array(d.order_id, d.vendor_id, d.status, d.products_points, d.shipping_points,
-        d.points_paid,
-        (select json_agg(json_build_array(t.item_id, t.name, t.quantity, t.unit_points, t.facts, t.refunded_quantity,
-                t.refunded_points) order by t.item_no)
-           from order_items t where t.order_id = d.order_id and t.integrator_id = d.integrator_id),
-        d.refunded_points, d.refunded_shipping_points) order by d.order_no)
-   from orders d where d.purchase_id = p.purchase_id and d.integrator_id = p.integrator_id)::text as orders
+p.orders::text as orders,
+case when p.refunded_points > 0 then (
+     select json_agg(json_build_object('order_key', d.order_id, 'points', d.refunded_points,
+                     'shipping_points', d.refunded_shipping_points, 'items', coalesce((
+            select json_agg(json_build_object('item_key', t.item_id, 'quantity', t.refunded_quantity,
+                            'points', t.refunded_points))
+              from item_refunds t where t.order_id = d.order_id and t.integrator_id = d.integrator_id), '[]')))
+       from order_refunds d where d.purchase_id = p.purchase_id and d.integrator_id = p.integrator_id)
+     end::text as refunds
 """
 # What is shown of a purchase beside itself; the worker, which only moves purchases, may not read it.
 PEOPLE_COLUMNS = ", v.name as participant_name, q.profile_sealed"
@@ -38,16 +40,19 @@ PURCHASE_PEOPLE = """
 
 _HISTORY = msgspec.json.Decoder(tuple[StatusLine, ...])
 _ORDERS = msgspec.json.Decoder(tuple[Order, ...])
+_REFUNDS = msgspec.json.Decoder(tuple[OrderRefunds, ...])
 
 
 def purchase_of(row: Row) -> Purchase:
     """The purchase in a row with PURCHASE_COLUMNS and either PEOPLE_COLUMNS or NO_PEOPLE."""
+    status, orders = PurchaseStatus(row["purchase_status"]), _ORDERS.decode(row["orders"])
+    refunds = row["refunds"]  # None until something was given back
     return Purchase(
         tenant_key=row["tenant_key"],
         key=row["purchase_id"],
         participant_key=row["participant_id"],
         kind=row["purchase_kind"],
-        status=PurchaseStatus(row["purchase_status"]),
+        status=status,
         rejection_reason=row["purchase_reason"],
         policy_version=row["policy_version"],
         device_key=row["device_id"],
@@ -75,7 +80,9 @@ def purchase_of(row: Row) -> Purchase:
         event_sequence=row["purchase_sequence"],
         created_at=row["purchase_created_at"],
         updated_at=row["purchase_updated_at"],
-        orders=_ORDERS.decode(row["orders"]),
+        orders=standing_orders(orders, status)
+        if refunds is None
+        else reversed_orders(orders, _REFUNDS.decode(refunds)),
         participant_name=row["participant_name"],
         profile_sealed=row["profile_sealed"],
     )

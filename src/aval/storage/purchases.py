@@ -9,7 +9,7 @@ import msgspec
 
 from aval.domain.challenge import Challenge
 from aval.domain.money import Brl
-from aval.domain.purchase import Purchase, PurchaseStatus
+from aval.domain.purchase import Purchase
 from aval.domain.transfer import NO_ACCOUNT, NOBODY, Kind, Transfer
 from aval.storage.database import Connection, Row
 from aval.storage.purchase_rows import NO_PEOPLE, PEOPLE_COLUMNS, PURCHASE_COLUMNS, PURCHASE_PEOPLE, purchase_of
@@ -27,7 +27,6 @@ _MOVED = f"select {PURCHASE_COLUMNS} {NO_PEOPLE} {_OF_KEYS} {_IN_ORDER}"  # noqa
 _SHOWN = f"select {PURCHASE_COLUMNS} {PEOPLE_COLUMNS} {_OF_KEYS} {PURCHASE_PEOPLE} {_IN_ORDER}"  # noqa: S608
 _LOCK = " for no key update of p"
 NOTHING = Brl(0)
-_OPEN = frozenset({PurchaseStatus.PENDING_2FA_APPROVAL, PurchaseStatus.AUTHORIZED})
 
 
 async def lock_purchases(
@@ -43,17 +42,18 @@ async def lock_purchases(
     query = _SHOWN if is_shown else _MOVED
     rows = await connection.fetch(query + _LOCK + ("" if may_wait else " skip locked"), *columns(sorted(set(keys))))
     found = {purchase.id: purchase for purchase in map(purchase_of, rows)}
-    return found | await _with_present_orders(connection, found, query)
+    return found | await _with_present_refunds(connection, found, query)
 
 
-async def _with_present_orders(
+async def _with_present_refunds(
     connection: Connection, locked: Mapping[PurchaseId, Purchase], query: str
 ) -> dict[PurchaseId, Purchase]:
-    """Whoever waited for a lock sees the row as it is, but orders as they were before: of an open purchase the same."""
-    moved = [key for key, purchase in locked.items() if purchase.status not in _OPEN]
-    if not moved:
+    """Whoever waited for a lock sees the row as it is, but what was given back as it was before."""
+    given_back = [key for key, purchase in locked.items() if purchase.refunded_points]
+    if not given_back:
         return {}
-    return {purchase.id: purchase for purchase in map(purchase_of, await connection.fetch(query, *columns(moved)))}
+    rows = await connection.fetch(query, *columns(given_back))
+    return {purchase.id: purchase for purchase in map(purchase_of, rows)}
 
 
 # Each challenge before its purchase: whoever else locks the purchase of a challenge has that challenge first, too.
@@ -83,7 +83,7 @@ async def lock_challenged(
         key: (_operation_of(row, purchase), challenge_of(row))
         for row, (key, purchase) in zip(rows, purchases.items(), strict=True)
     }
-    return locked, purchases | await _with_present_orders(connection, purchases, _SHOWN)
+    return locked, purchases | await _with_present_refunds(connection, purchases, _SHOWN)
 
 
 def _operation_of(row: Row, purchase: Purchase) -> Transfer:

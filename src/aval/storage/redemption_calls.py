@@ -40,16 +40,6 @@ async def read_kept(connection: Connection, keys: Sequence[KeptKey]) -> tuple[da
     ]
 
 
-async def hold_participants(connection: Connection, participants: Collection[tuple[UUID, UUID]]) -> None:
-    """Lock guards in key order and read nothing of them, as the worker does; the call waits (LockNotWon)."""
-    await connection.execute(
-        "select p.integrator_id from unnest($1::uuid[], $2::uuid[]) as r (integrator_id, participant_id)"
-        " join participants p on p.integrator_id = r.integrator_id and p.participant_id = r.participant_id"
-        " order by p.integrator_id, p.participant_id for no key update of p",
-        *columns(sorted(set(participants))),
-    )
-
-
 class NumberState(msgspec.Struct, frozen=True):
     """What is known of the number behind a phone once it is locked: when messages went there, newest first."""
 

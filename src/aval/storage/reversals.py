@@ -1,5 +1,6 @@
 """Reversals of orders: what they write, and how they are read."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from aval.domain.reversal import ItemRefund, Refund, Reversal, ReversalKind
 from aval.storage.database import Connection, Row
 from aval.storage.rows import columns
 
-# Order and items are guarded by the lock on their purchase, which the caller holds.
+# What was given back is guarded by the lock on the purchase, which the caller holds. The numbers are all of it by now.
 _WRITE = """
 with reversed as (
     insert into reversals (integrator_id, reversal_id, order_id, kind, products_points, shipping_points, items,
@@ -21,20 +22,25 @@ with reversed as (
         updated_at = $11
      where integrator_id = $1 and purchase_id = $16
 ), ordered as (
-    update orders set status = $17, refunded_points = $18, refunded_shipping_points = $19, updated_at = $11
-     where integrator_id = $1 and order_id = $3
+    insert into order_refunds (integrator_id, order_id, purchase_id, products_points, shipping_points, points_paid,
+        refunded_points, refunded_shipping_points, updated_at)
+    values ($1, $3, $16, $17, $18, $19, $20, $21, $11)
+    on conflict (integrator_id, order_id) do update
+       set refunded_points = excluded.refunded_points, refunded_shipping_points = excluded.refunded_shipping_points,
+           updated_at = excluded.updated_at
 )
-update order_items i set refunded_quantity = r.quantity, refunded_points = r.points
-  from unnest($20::uuid[], $21::smallint[], $22::bigint[]) as r (item_id, quantity, points)
- where i.integrator_id = $1 and i.item_id = r.item_id
+insert into item_refunds (integrator_id, item_id, order_id, quantity, unit_points, refunded_quantity, refunded_points)
+select $1, r.item_id, $3, r.quantity, r.unit_points, r.refunded_quantity, r.refunded_points
+  from unnest($22::uuid[], $23::smallint[], $24::bigint[], $25::smallint[], $26::bigint[])
+       as r (item_id, quantity, unit_points, refunded_quantity, refunded_points)
+on conflict (integrator_id, item_id) do update
+   set refunded_quantity = excluded.refunded_quantity, refunded_points = excluded.refunded_points
 """
 
 
 async def write_reversal(connection: Connection, reversal: Reversal, after: Purchase) -> None:
     """Write a reversal and the purchase it leaves; the caller holds the purchase's lock and has posted the points."""
     order: Order = next(order for order in after.orders if order.key == reversal.order_key)
-    touched = {item.item_key for item in reversal.refund.items}
-    items = [(item.key, item.refunded_quantity, item.refunded_points) for item in order.items if item.key in touched]
     refund = reversal.refund
     await connection.execute(
         _WRITE,
@@ -54,11 +60,22 @@ async def write_reversal(connection: Connection, reversal: Reversal, after: Purc
         msgspec.json.encode(after.status_history),
         after.event_sequence,
         after.key,
-        order.status.value,
+        order.products_points,
+        order.shipping_points,
+        order.points_paid,
         order.refunded_points,
         order.refunded_shipping_points,
-        *(columns(items) or ([], [], [])),
+        *_columns_of_items(order, {item.item_key for item in refund.items}),
     )
+
+
+def _columns_of_items(order: Order, touched: Collection[UUID]) -> list[list[Any]]:
+    items = [
+        (item.key, item.quantity, item.unit_points, item.refunded_quantity, item.refunded_points)
+        for item in order.items
+        if item.key in touched
+    ]
+    return columns(items) or [[], [], [], [], []]
 
 
 async def list_reversals(

@@ -136,6 +136,6 @@ def columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def recordset(rows: Iterable[msgspec.Struct]) -> str:
+def recordset(rows: Iterable[msgspec.Struct]) -> bytes:
     """Turn rows into the JSON text that `json_to_recordset` takes; bytes become base64."""
-    return msgspec.json.encode(list(rows)).decode()
+    return msgspec.json.encode(list(rows))

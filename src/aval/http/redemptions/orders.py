@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from aval.domain.caller import Caller
 from aval.domain.campaign import Points
-from aval.domain.ids import parse_uuid
+from aval.domain.ids import parse_uuid, whole_key
 from aval.domain.purchase import Order, Purchase
 from aval.domain.redemption_view import order_view
 from aval.domain.reversal import MOTIVES, ItemRequest, Reversal, ReversalRequest, reversal_view
@@ -20,8 +20,7 @@ from aval.http.redemptions.route import PAGE, Listing, page_of, redemption_route
 from aval.http.strict_json import decode
 from aval.http.transfer_body import fingerprint_of
 from aval.operations.expire_purchases import expire_purchase
-from aval.operations.reverse_order import ReversalCall, reverse_order, unknown_order
-from aval.storage.orders import find_purchase_of
+from aval.operations.reverse_order import ReversalCall, order_of, reverse_order, unknown_order
 from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.reversals import list_reversals
 
@@ -172,15 +171,13 @@ class Orders:
         if found.is_over:
             await expire_purchase(self._app.db, key=found.purchase.id)
             found = await self._found(call.redeemer, order_key)
-        return found.purchase, next(order for order in found.purchase.orders if order.key == order_key)
+        return found.purchase, order_of(found.purchase, order_key)
 
     async def _found(self, caller: Caller, order_key: UUID) -> ReadPurchase:
         """The purchase of an order as it is stored; anybody else's is unknown."""
         async with self._app.db.reading() as connection:
-            place = await find_purchase_of(
-                connection, order_key, tenant_key=None if caller.campaign is None else caller.campaign.key
-            )
-            found = None if place is None else await find_purchase(connection, place[1], place[0])
+            tenant_key = None if caller.campaign is None else caller.campaign.key
+            found = await find_purchase(connection, whole_key(order_key), tenant_key)
         if found is None or caller.participant_key not in (None, found.purchase.participant_key):
             raise unknown_order()
         return found

@@ -11,15 +11,15 @@ from msgspec import Meta
 
 from aval.domain.campaign import POINTS_MAX, Points, PurchaseKind
 from aval.domain.errors import schema_refusal
-from aval.domain.ids import parse_uuid
+from aval.domain.ids import parse_uuid, part_key, whole_key
 from aval.domain.keyring import Keyring
-from aval.domain.purchase import Order, OrderItem, OrderStatus
+from aval.domain.purchase import Order, OrderItem
 from aval.domain.purchase_request import CARD, POINTS, PurchaseRequest, basket_refusal
 from aval.domain.text import clean
 from aval.http.edge import Call
 from aval.http.strict_json import decode
 from aval.http.transfer_body import Errors, fingerprint_of
-from aval.operations.fresh import fresh_keys, sealed
+from aval.operations.fresh import fresh_key, sealed
 
 ITEMS_MAX = 100  # spec redemptions.md §4.1, as the next three
 NAME_CHARACTERS_MAX = 200
@@ -104,8 +104,8 @@ def read_purchase(call: Call, kind: PurchaseKind, path: str, keyring: Keyring) -
     body = decode(call.body, PurchaseBody)
     errors = Errors()
     items = body.items or []
-    key, *keys = fresh_keys(1 + 2 * len(items))  # there is no more than one order for each item
-    orders = _orders(errors, items, body.shipping_values or [], iter(keys))
+    key = whole_key(fresh_key())
+    orders = _orders(errors, items, body.shipping_values or [], key)
     products, shipping = sum(o.products_points for o in orders), sum(o.shipping_points for o in orders)
     if items and not 1 <= products + shipping <= POINTS_MAX:
         errors.add("items")
@@ -151,15 +151,16 @@ def read_purchase(call: Call, kind: PurchaseKind, path: str, keyring: Keyring) -
 
 
 def _orders(
-    errors: Errors, items: Sequence[ItemBody], shipping_values: Sequence[ShippingBody], keys: Iterator[UUID]
+    errors: Errors, items: Sequence[ItemBody], shipping_values: Sequence[ShippingBody], purchase_key: UUID
 ) -> tuple[Order, ...]:
-    """One order per vendor, in the order the items name them."""
+    """One order per vendor, in the order the items name them; no more orders than items."""
     if len(items) > ITEMS_MAX:
         raise schema_refusal(("items", "invalid_value"))
     by_vendor: dict[str, list[OrderItem]] = {}
     for number, item in enumerate(items):
         errors.place = f"items[{number}]."
-        by_vendor.setdefault(item.vendor.id, []).append(_item(errors, item, next(keys)))
+        key = part_key(purchase_key, ITEMS_MAX + 1 + number)
+        by_vendor.setdefault(item.vendor.id, []).append(_item(errors, item, key))
     errors.place = ""
     shipping: dict[str, int] = {}
     for number, each in enumerate(shipping_values):
@@ -168,15 +169,14 @@ def _orders(
         shipping[each.vendor_id] = each.value_points
     return tuple(
         Order(
-            key=next(keys),
+            key=part_key(purchase_key, number),
             vendor_id=vendor_id,
-            status=OrderStatus.PENDING,
             products_points=sum(line.points for line in lines),
             shipping_points=shipping.get(vendor_id, 0),
             points_paid=0,
             items=tuple(lines),
         )
-        for vendor_id, lines in by_vendor.items()
+        for number, (vendor_id, lines) in enumerate(by_vendor.items(), 1)
     )
 
 
