@@ -1,12 +1,13 @@
-"""Confirmed purchases as rows, for tests of what comes after: orders, items, points, and the ledger that led there."""
+"""Confirmed purchases as rows, for tests of what comes after: what was ordered, points, and the ledger that led there."""
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from aval.domain.campaign import TwoFactorPolicy
+from aval.domain.ids import part_key, whole_key
 from aval.domain.points import EntryType, PointsEntry
 from aval.operations.fresh import fresh_key, new_cpf
 from aval.storage.clock import read_clock
@@ -44,9 +45,9 @@ class Shop:
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class SoldItem:
-    """An item of an order."""
+    """An item of an order; it has its key once it is sold."""
 
     quantity: int
     unit_points: int
@@ -54,14 +55,13 @@ class SoldItem:
     key: UUID = field(default_factory=fresh_key)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SoldOrder:
-    """An order of a purchase; what a card paid of it belongs to the purchase's only order."""
+    """An order of a purchase, which has its key once it is sold; what a card paid is of a purchase's only order."""
 
     items: Sequence[SoldItem]
     shipping: int = 0
     card: int = 0
-    status: str = "confirmed"
     vendor_id: str = "loja-sol"
     key: UUID = field(default_factory=fresh_key)
 
@@ -157,7 +157,7 @@ async def sell(
     db: Database, shop: Shop, orders: Sequence[SoldOrder], *, kind: str = "internal", status: str = "confirmed"
 ) -> Sold:
     """A purchase of these orders, reserved and debited; or in another state with `status`."""
-    sold, code = Sold(fresh_key(), orders), "".join(secrets.choice(SYMBOLS) for _ in range(12))
+    sold, code = Sold(whole_key(fresh_key()), orders), "".join(secrets.choice(SYMBOLS) for _ in range(12))
     is_confirmed = status == "confirmed"
     async with db.transaction() as connection:
         await connection.execute(
@@ -175,9 +175,8 @@ async def sell(
             code,
             f"purchases/{sold.key}",
             "confirmed" if is_confirmed else "other",
+            _ordered(sold),
         )
-        for number, order in enumerate(orders, 1):
-            await _insert_order(connection, shop, sold.key, number, order, is_confirmed=is_confirmed)
         if sold.paid and is_confirmed:
             for entry_type in (EntryType.RESERVE, EntryType.DEBIT):
                 await _book(connection, shop, entry_type, sold.paid, sold.key, code)
@@ -200,36 +199,19 @@ async def balance_of(db: Database, shop: Shop) -> tuple[int, int]:
     return row["available"], row["reserved"]
 
 
-async def _insert_order(
-    connection: Connection, shop: Shop, purchase: UUID, number: int, order: SoldOrder, *, is_confirmed: bool
-) -> None:
-    await connection.execute(
-        "insert into orders (integrator_id, order_id, purchase_id, order_no, vendor_id, status, products_points,"
-        " shipping_points, points_paid, created_at, updated_at)"
-        " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, clock_timestamp(), clock_timestamp())",
-        shop.key,
-        order.key,
-        purchase,
-        number,
-        order.vendor_id,
-        "confirmed" if is_confirmed else order.status,
-        order.products,
-        order.shipping,
-        order.paid,
-    )
-    for place, item in enumerate(order.items, 1):
-        await connection.execute(
-            "insert into order_items (integrator_id, item_id, order_id, item_no, name, quantity, unit_points, facts)"
-            " values ($1, $2, $3, $4, $5, $6, $7, $8)",
-            shop.key,
-            item.key,
-            order.key,
-            place,
-            item.name,
-            item.quantity,
-            item.unit_points,
-            json.loads('{"product_id": "0", "sku_id": "F-100", "vendor_sku_id": "0", "category": {"id": "0"}}'),
-        )
+def _ordered(sold: Sold) -> list[list[Any]]:
+    """What was ordered, as it is stored; orders and items have the keys of their purchase from now on."""
+    numbers = iter(range(1, 256))
+    facts = {"product_id": "0", "sku_id": "F-100", "vendor_sku_id": "0", "category": {"id": "0"}}
+    for part in (each for order in sold.orders for each in (order, *order.items)):
+        part.key = part_key(sold.key, next(numbers))
+    return [
+        [
+            *(order.key, order.vendor_id, order.products, order.shipping, order.paid),
+            [[item.key, item.name, item.quantity, item.unit_points, facts] for item in order.items],
+        ]
+        for order in sold.orders
+    ]
 
 
 async def _book(
@@ -254,9 +236,9 @@ _INSERT_PURCHASE = """
 insert into purchases (integrator_id, purchase_id, participant_id, kind, status, policy_version, application_id,
     catalog_id, channel_type, products_points, shipping_points, debited_points, card_points, authorization_code,
     description, risk_decision, recorded, request_path, request_fingerprint, origin_correlation_id, confirmed_at,
-    status_history, created_at, updated_at)
+    status_history, orders, created_at, updated_at)
 values ($1, $2, $3, $4, $5, 1, $6, 'gold', 'ONLINE', $7, $8, $9, $10, $11, 'Resgate', 'approve', '{}', $12,
     decode(repeat('00', 32), 'hex'), 'origin-1', case $13 when 'confirmed' then clock_timestamp() end,
-    jsonb_build_array(jsonb_build_object('status', $5::text, 'at', clock_timestamp())), clock_timestamp(),
+    json_build_array(json_build_object('status', $5::text, 'at', clock_timestamp())), $14, clock_timestamp(),
     clock_timestamp())
 """

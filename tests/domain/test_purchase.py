@@ -34,7 +34,7 @@ PRODUCT = {"product_id": "0", "sku_id": "F-100", "vendor_sku_id": "0"}
 
 def a_purchase(**change: Any) -> Purchase:
     item = OrderItem(UUID(int=9), "Fone de ouvido", 2, 4_000, PRODUCT)
-    order = Order(UUID(int=8), "loja-sol", OrderStatus.PENDING, 8_000, 500, 8_500, (item,))
+    order = Order(UUID(int=8), "loja-sol", 8_000, 500, 8_500, (item,))
     purchase = Purchase(
         tenant_key=UUID(int=1),
         key=UUID(int=2),

@@ -55,7 +55,7 @@ def a_request(campaign: Campaign | None = None, **change: Any) -> PurchaseReques
         correlation_id="app-1",
         channel_type="MOBILE",
         vendor_order_id=None,
-        orders=(Order(UUID(int=8), "sol", OrderStatus.PENDING, 8_000, 500, 8_500, (item,)),),
+        orders=(Order(UUID(int=8), "sol", 8_000, 500, 8_500, (item,)),),
         products_points=8_000,
         shipping_points=500,
         debited_points=8_500,

@@ -197,8 +197,8 @@ def purchase() -> Purchase:
     """Confirmed, with two orders: that of LEFT, and one of 100 points."""
     items = (item(PHONE, 2, 4000), item(CABLE, 3, 100), item(GIFT, 1, 0))
     orders = (
-        Order(FIRST, "loja-sol", OrderStatus.CONFIRMED, 8300, 500, 8800, items),
-        Order(SECOND, "loja-lua", OrderStatus.CONFIRMED, 100, 0, 100, (item(UNKNOWN, 1, 100),)),
+        Order(FIRST, "loja-sol", 8300, 500, 8800, items, OrderStatus.CONFIRMED),
+        Order(SECOND, "loja-lua", 100, 0, 100, (item(UNKNOWN, 1, 100),), OrderStatus.CONFIRMED),
     )
     return Purchase(
         tenant_key=UUID(int=7),

@@ -12,6 +12,7 @@ from aval.domain.reversal import ItemRequest, ReversalRequest
 from aval.http.edge import encoded
 from aval.operations.reverse_order import ReversalCall, reverse_order
 from aval.storage.database import Database
+from aval.storage.purchases import find_purchase
 from tests.confirmed_orders import BALANCE, Shop, Sold, SoldItem, SoldOrder, balance_of, make_shop, sell
 
 SALE = 3_500
@@ -70,13 +71,10 @@ async def fetch(db: Database, query: str, *values: object) -> list[Any]:
 
 async def states(db: Database, sold: Sold) -> list[str]:
     """Status of the purchase, then of its orders."""
-    rows = await fetch(
-        db,
-        "select status, 0 as place from aval.purchases where purchase_id = $1"
-        " union all select status, order_no from aval.orders where purchase_id = $1 order by place",
-        sold.key,
-    )
-    return [row["status"] for row in rows]
+    async with db.reading() as connection:
+        found = await find_purchase(connection, sold.key, None)
+    assert found is not None
+    return [found.purchase.status, *(order.status for order in found.purchase.orders)]
 
 
 async def events(db: Database, sold: Sold) -> list[tuple[int, str]]:
@@ -97,10 +95,15 @@ async def test_points_are_available_at_once_and_all_counters_agree(db: Database,
     await reverse_order(api, call=a_reversal(orders[0], quantity(orders[0], 2)))
     assert await balance_of(db, shop) == (BALANCE - SALE + 2000, 0)
     (purchase,) = await fetch(db, "select * from aval.purchases where purchase_id = $1", sold.key)
-    (order,) = await fetch(db, "select * from aval.orders where order_id = $1", orders[0].key)
-    items = await fetch(db, "select * from aval.order_items where order_id = $1 order by item_no", orders[0].key)
+    (order,) = await fetch(db, "select * from aval.order_refunds")
+    (item,) = await fetch(db, "select * from aval.item_refunds")
     assert purchase["refunded_points"] == order["refunded_points"] == 2000
-    assert [(item["refunded_quantity"], item["refunded_points"]) for item in items] == [(2, 2000), (0, 0)]
+    assert (order["order_id"], order["purchase_id"], order["points_paid"]) == (orders[0].key, sold.key, 3300)
+    assert (item["item_id"], item["order_id"]) == (orders[0].items[0].key, orders[0].key)
+    assert [item[name] for name in ("quantity", "unit_points", "refunded_quantity", "refunded_points")] == [
+        *(3, 1000),
+        *(2, 2000),
+    ]
     assert [line["status"] for line in purchase["status_history"]] == ["confirmed", "partially_reversed"]
     assert await states(db, sold) == ["partially_reversed", "partially_reversed", "confirmed"]
 
@@ -172,7 +175,7 @@ async def test_an_event_carries_the_call_and_the_origin_of_the_purchase(
 async def test_an_order_that_is_not_confirmed_is_left_alone(
     db: Database, api: Database, shop: Shop, status: str
 ) -> None:
-    order = SoldOrder([SoldItem(1, 100)], status=status)
+    order = SoldOrder([SoldItem(1, 100)])
     await sell(db, shop, [order], kind="external", status="authorized" if status == "pending" else "canceled")
     refusal = await refusal_of(api, a_reversal(order, total()))
     assert (refusal.name, refusal.extra_fields) == ("rdm.wrong_status", {"status": status})
@@ -290,9 +293,9 @@ async def test_random_reversals_in_races_keep_every_cap(db: Database, api: Datab
     rows = await fetch(
         db,
         "select o.*, (select sum(r.products_points + r.shipping_points) from aval.reversals r"
-        " where r.order_id = o.order_id)::bigint as given, (select sum(i.refunded_points) from aval.order_items i"
-        " where i.order_id = o.order_id)::bigint as of_items, (select sum(e.points) from aval.points_entries e"
-        " where e.order_id = o.order_id)::bigint as booked from aval.orders o",
+        " where r.order_id = o.order_id)::bigint as given, (select coalesce(sum(i.refunded_points), 0)"
+        " from aval.item_refunds i where i.order_id = o.order_id)::bigint as of_items, (select sum(e.points) from aval.points_entries e"
+        " where e.order_id = o.order_id)::bigint as booked from aval.order_refunds o",
     )
     for row in rows:
         assert 0 < row["given"] == row["refunded_points"] == row["booked"] <= row["points_paid"]

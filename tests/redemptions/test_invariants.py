@@ -198,7 +198,6 @@ async def test_the_fifth_wrong_token_and_the_release_are_one_transaction(redempt
         "select xmin::text from comparisons where operation_id = $1 and comparison_no = 5"
         " union all select xmin::text from challenges where operation_id = $1"
         " union all select xmin::text from purchases where purchase_id = $1"
-        " union all select xmin::text from orders where purchase_id = $1"
         " union all select xmin::text from points_entries where purchase_id = $1 and entry_type = 'release'"
         " union all select xmin::text from events where operation_id = $1 and event_type = 'purchase.rejected'"
         " union all select xmin::text from audit where operation_id = $1 and action = 'purchase.rejected'"
@@ -206,7 +205,7 @@ async def test_the_fifth_wrong_token_and_the_release_are_one_transaction(redempt
         key,
         buyer.person.key,
     )
-    assert len(rows) == 8
+    assert len(rows) == 7
     assert len(set(rows)) == 1
 
 

@@ -49,7 +49,7 @@ HOT = {
     "identify callers": redeemers._IDENTIFY,
     "guard redeemers": purchase_requests._GUARD + " for no key update of q, v, w",
     "lock numbers in use": purchase_requests._LOCK_NUMBERS,
-    "past of purchases": purchase_requests._READ_PAST,
+    "read redeemers": purchase_requests._READ,
     "onboarding": onboarding._READ,
     "store purchases": purchase_inserts._INSERT,
     "lock purchases": purchases._SHOWN + purchases._LOCK,
@@ -70,7 +70,7 @@ FOREIGN_KEY_CHECKS = {
     )
 }
 POINTS = ("points_accounts", "points_entries", "participants")
-PURCHASES = ("purchases", "orders", "order_items", "phone_devices", "identity_documents", "idempotency_keys")
+PURCHASES = ("purchases", "order_refunds", "item_refunds", "phone_devices", "identity_documents", "idempotency_keys")
 LARGE = (
     "operations",
     "challenges",

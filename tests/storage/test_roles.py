@@ -19,7 +19,7 @@ WRITES = {
             *("session_ids", "device_challenges", "devices", "device_sessions", "device_decisions"),
             *("campaigns", "two_factor_policies", "applications", "application_keys", "participants"),
             *("points_accounts", "points_entries", "phone_numbers", "phone_devices"),
-            *("purchases", "orders", "order_items", "reversals"),
+            *("purchases", "order_refunds", "item_refunds", "reversals"),
             *("identity_documents", "document_files", "document_objects"),
         },
         "UPDATE": {

@@ -210,7 +210,7 @@ async def test_refusals_are_told_by_the_dictionary(
 
 
 async def test_a_status_that_does_not_allow_it_is_told(till: Till) -> None:
-    pending = SoldOrder([SoldItem(1, 10)], status="pending")
+    pending = SoldOrder([SoldItem(1, 10)])
     await sell(till.db, till.shop, [pending], kind="external", status="authorized")
     reply = await till.reverse(order=pending)
     assert (reply.status, reply.code) == (409, "RDM000912")
