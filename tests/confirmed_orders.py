@@ -1,4 +1,4 @@
-"""Confirmed purchases as rows, for tests of what comes after: what was ordered, points, and the ledger that led there."""
+"""Confirmed purchases as rows, for tests of what comes after: orders, points, and the ledger that led there."""
 
 import secrets
 from collections.abc import Sequence

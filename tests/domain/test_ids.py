@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aval.domain.ids import ENTROPY_BYTES, parse_uuid, time_prefixed_uuid
+from aval.domain.ids import ENTROPY_BYTES, PARTS_MAX, parse_uuid, part_key, time_prefixed_uuid, whole_key
 
 KEY = "0d9f1a52-7c3e-4b8a-9e21-6a4f3c2d1b08"
 
@@ -65,3 +65,32 @@ def test_later_keys_sort_later(milliseconds: int) -> None:
 
 def test_a_key_is_a_uuid_at_run_time() -> None:
     assert isinstance(time_prefixed_uuid(1, bytes(ENTROPY_BYTES)), UUID)
+
+
+@given(st.integers(0, (1 << 48) - 1), st.binary(min_size=ENTROPY_BYTES, max_size=ENTROPY_BYTES))
+def test_the_parts_of_a_whole_have_keys_of_their_own_that_lead_back_to_it(milliseconds: int, entropy: bytes) -> None:
+    whole = whole_key(time_prefixed_uuid(milliseconds, entropy))
+    keys = [whole, *(part_key(whole, number) for number in range(1, PARTS_MAX + 1))]
+    assert (len(keys), keys) == (256, sorted(set(keys)))
+    for key in keys:
+        assert whole_key(key) == whole
+        assert parse_uuid(str(key)) == key  # of version 4 as before
+        assert key.int >> 80 == milliseconds
+
+
+@given(st.uuids(version=4), st.uuids(version=4))
+def test_keys_that_differ_before_their_last_byte_share_no_part(one: UUID, other: UUID) -> None:
+    assert (whole_key(one) == whole_key(other)) == (one.bytes[:-1] == other.bytes[:-1])
+    assert whole_key(whole_key(one)) == whole_key(one)
+
+
+@pytest.mark.parametrize("number", [-1, 0, PARTS_MAX + 1])
+def test_a_whole_has_no_part_of_another_number(number: int) -> None:
+    with pytest.raises(AssertionError):
+        part_key(whole_key(UUID(KEY)), number)
+
+
+@pytest.mark.parametrize("last_byte", [1, PARTS_MAX])
+def test_a_part_has_no_parts(last_byte: int) -> None:
+    with pytest.raises(AssertionError):
+        part_key(UUID(int=whole_key(UUID(KEY)).int | last_byte), 1)

@@ -12,7 +12,7 @@ from aval.domain.caller import Caller, CallerKind
 from aval.domain.campaign import Campaign, RiskLimits, TwoFactorPolicy
 from aval.domain.errors import Refusal
 from aval.domain.onboarding import DeviceFact, Onboarding, OnboardingStatus
-from aval.domain.purchase import Order, OrderItem, OrderStatus, PurchaseStatus
+from aval.domain.purchase import Order, OrderItem, PurchaseStatus
 from aval.domain.purchase_request import (
     CampaignChanged,
     Checked,

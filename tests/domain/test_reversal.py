@@ -5,15 +5,26 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aval.domain.errors import Refusal
-from aval.domain.purchase import Order, OrderItem, OrderStatus, Purchase, PurchaseStatus, StatusLine
+from aval.domain.purchase import (
+    Order,
+    OrderItem,
+    OrderStatus,
+    Purchase,
+    PurchaseStatus,
+    StatusLine,
+    moved,
+    standing_orders,
+)
 from aval.domain.reversal import (
     MOTIVES,
     ItemLeft,
     ItemRefund,
     ItemRequest,
     OrderLeft,
+    OrderRefunds,
     Refund,
     Reversal,
     ReversalKind,
@@ -21,6 +32,7 @@ from aval.domain.reversal import (
     left_of,
     refund_of,
     reversal_view,
+    reversed_orders,
     without,
 )
 
@@ -347,3 +359,91 @@ def test_each_combination_of_fields_has_exactly_one_kind_or_none() -> None:
             found = None
         told[total, kind, value, shipping, quantity, item_value] = (found, expected)
     assert {case: both for case, both in told.items() if both[0] != both[1]} == {}
+
+
+def as_ordered(orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    """Orders as they are stored: what never changes of them."""
+    return tuple(
+        Order(
+            *(order.key, order.vendor_id, order.products_points, order.shipping_points, order.points_paid),
+            items=tuple(OrderItem(each.key, each.name, each.quantity, each.unit_points, each.facts) for each in items),
+        )
+        for order in orders
+        for items in [order.items]
+    )
+
+
+def given_back(orders: tuple[Order, ...], touched: set[UUID]) -> list[OrderRefunds]:
+    """What is stored of what was given back of orders: those, and items, that a reversal named."""
+    return [
+        OrderRefunds(
+            order.key,
+            order.refunded_points,
+            order.refunded_shipping_points,
+            tuple(
+                ItemRefund(each.key, each.refunded_quantity, each.refunded_points)
+                for each in order.items
+                if each.key in touched
+            ),
+        )
+        for order in orders
+        if order.refunded_points
+    ]
+
+
+asks = st.builds(
+    ReversalRequest,
+    st.booleans(),
+    st.sampled_from([1, 2]),
+    st.sampled_from([0, 0, 0, 1, 30, 4000]),
+    st.sampled_from([0, 0, 1, 500]),
+    st.lists(
+        st.builds(
+            ItemRequest,
+            st.sampled_from([PHONE, CABLE, GIFT, UNKNOWN]),
+            st.sampled_from([0, 1, 2]),
+            st.sampled_from([0, 0, 70, 4000]),
+        ),
+        max_size=2,
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([FIRST, SECOND]), asks), max_size=12), st.booleans())
+def test_what_was_given_back_in_all_leads_where_its_reversals_led_one_by_one(
+    steps: list[tuple[UUID, ReversalRequest]], is_backwards: bool
+) -> None:
+    found, touched = purchase(), set[UUID]()
+    steps = [*steps, (FIRST, asked(value=1)), (SECOND, asked(value=30))]
+    for key, request in steps:
+        order = next(order for order in found.orders if order.key == key)
+        if order.status is OrderStatus.REVERSED:
+            continue
+        try:
+            refund = refund_of(request, left_of(order))
+        except Refusal:
+            continue
+        touched |= {each.item_key for each in refund.items}
+        found = without(found, key, refund, LATER)
+        refunds = given_back(found.orders, touched)
+        assert reversed_orders(as_ordered(found.orders), refunds[::-1] if is_backwards else refunds) == found.orders
+    assert found.refunded_points > 0
+
+
+def test_orders_of_which_nothing_was_given_back_are_confirmed() -> None:
+    assert reversed_orders(as_ordered(purchase().orders), []) == purchase().orders
+
+
+def test_orders_stand_as_their_purchase_does_wherever_it_is_read() -> None:
+    """The stored form knows no state: that of the purchase gives it, for each move a purchase can make."""
+    pending = replace(purchase(), status=PurchaseStatus.PENDING_2FA_APPROVAL, orders=as_ordered(purchase().orders))
+    authorized = moved(pending, PurchaseStatus.AUTHORIZED, LATER)
+    for made in (
+        pending,
+        authorized,
+        moved(pending, PurchaseStatus.REJECTED, LATER, reason="device_changed"),
+        moved(pending, PurchaseStatus.CANCELED, LATER),
+        moved(authorized, PurchaseStatus.EXPIRED, LATER),
+        moved(authorized, PurchaseStatus.CONFIRMED, LATER),
+    ):
+        assert standing_orders(as_ordered(made.orders), made.status) == made.orders

@@ -294,8 +294,8 @@ async def test_random_reversals_in_races_keep_every_cap(db: Database, api: Datab
         db,
         "select o.*, (select sum(r.products_points + r.shipping_points) from aval.reversals r"
         " where r.order_id = o.order_id)::bigint as given, (select coalesce(sum(i.refunded_points), 0)"
-        " from aval.item_refunds i where i.order_id = o.order_id)::bigint as of_items, (select sum(e.points) from aval.points_entries e"
-        " where e.order_id = o.order_id)::bigint as booked from aval.order_refunds o",
+        " from aval.item_refunds i where i.order_id = o.order_id)::bigint as of_items, (select sum(e.points)"
+        " from aval.points_entries e where e.order_id = o.order_id)::bigint as booked from aval.order_refunds o",
     )
     for row in rows:
         assert 0 < row["given"] == row["refunded_points"] == row["booked"] <= row["points_paid"]

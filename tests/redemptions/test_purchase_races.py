@@ -2,9 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,41 +13,21 @@ import pytest
 import aval.storage.database as database_module
 from aval.domain.errors import Refusal
 from aval.domain.purchase_request import PurchaseRequest
-from aval.http.app import build_app
-from aval.http.redemptions import features
+from aval.operations import request_purchase
 from aval.operations.coalesce import Postponed
 from aval.operations.expire_purchases import expire_authorizations
 from aval.operations.expire_window import expire_windows
 from aval.operations.redemption_desk import RedemptionDesk
 from aval.operations.request_purchase import PurchaseRules, Requested, RequestedPurchase, request_purchases
-from aval.storage.database import Database, DatabaseUnavailable, OutcomeUnknown
+from aval.storage.database import Connection, Database, DatabaseUnavailable, OutcomeUnknown
+from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
 from tests.buyers import ENABLED, Buyer, a_purchase, id_of
 from tests.dripping import dripping
-from tests.factories import Reply, make_keyring, make_parts
+from tests.factories import Reply, make_keyring
 from tests.redemption_stage import RedemptionStage
+from tests.twins import OpenAs, Twins
 
 ROUNDS = 4
-OpenAs = Callable[[str], Awaitable[Database]]
-
-
-@dataclass
-class Twins:
-    """A buyer as two API processes meet them, and the worker's database."""
-
-    here: Buyer
-    there: Buyer
-    settle_db: Database
-
-    @classmethod
-    async def make(cls, stage: RedemptionStage, db_as: OpenAs, **change: Any) -> "Twins":
-        buyer = await Buyer.make(stage, **change)
-        parts = replace(make_parts(await db_as("aval_app_api")), outbound=stage.parts.outbound)
-        other = replace(stage, parts=parts, app=build_app(parts, [features.routes(parts)]))
-        return cls(buyer, replace(buyer, stage=other), await db_as("aval_app_settle"))
-
-    async def both(self, act: Callable[[Buyer], Awaitable[Reply]], times: int = 1) -> list[Reply]:
-        """The same call in both processes at once, so many times each."""
-        return list(await asyncio.gather(*(act(buyer) for _ in range(times) for buyer in (self.here, self.there))))
 
 
 def codes(replies: list[Reply]) -> Counter[str]:
@@ -255,7 +234,7 @@ async def test_a_token_lives_to_the_last_millisecond(
 
 
 @asynccontextmanager
-async def lost(monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> AsyncIterator[None]:
+async def commit_lost(monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> AsyncIterator[None]:
     """The next commit of a purchase's call is lost: before it was made, or only its answer."""
     commit = database_module._commit
 
@@ -272,22 +251,40 @@ async def lost(monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> AsyncIterat
     assert database_module._commit is commit
 
 
+@asynccontextmanager
+async def write_lost(monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> AsyncIterator[None]:
+    """The next statement that stores purchases, which commits by itself, loses its connection."""
+
+    async def insert(connection: Connection, drafts: list[PurchaseDraft]) -> frozenset[UUID]:
+        monkeypatch.setattr(request_purchase, "insert_purchases", insert_purchases)
+        if is_kept:
+            assert len(await insert_purchases(connection, drafts)) == len(drafts)
+        connection.terminate()
+        return await insert_purchases(connection, drafts)
+
+    monkeypatch.setattr(request_purchase, "insert_purchases", insert)
+    yield
+    assert request_purchase.insert_purchases is insert_purchases  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("is_kept", [False, True])
+@pytest.mark.parametrize("mode", ["sandbox", "live"])
 async def test_a_call_whose_commit_was_lost_is_repeated_under_its_key(
-    own_redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+    own_redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch, mode: str, is_kept: bool
 ) -> None:
-    buyer = await Buyer.make(own_redemptions)
-    async with lost(monkeypatch, is_kept=is_kept):
+    """Where messages are counted a purchase is stored in a transaction, elsewhere by one statement."""
+    buyer = await Buyer.make(own_redemptions, mode=mode)
+    async with (commit_lost if mode == "live" else write_lost)(monkeypatch, is_kept=is_kept):
         first = await buyer.buy(idempotency_key="k-1")
-    assert first.status in (500, 503)
+    assert first.status == (503 if mode == "live" and not is_kept else 500)
     purchases = "select count(*) from purchases where integrator_id = $1"
     assert await own_redemptions.value(purchases, buyer.campaign.key) == int(is_kept)
     made = await buyer.buy(idempotency_key="k-1")
     assert (made.status, await own_redemptions.value(purchases, buyer.campaign.key)) == (202, 1)
     assert await buyer.balance() == (12_000, 8_000)
     token = await buyer.token(made)
-    async with lost(monkeypatch, is_kept=is_kept):
-        assert (await buyer.validate(made, token, idempotency_key="v-1")).status in (500, 503)
+    async with commit_lost(monkeypatch, is_kept=is_kept):
+        assert (await buyer.validate(made, token, idempotency_key="v-1")).status == (500 if is_kept else 503)
     done = await buyer.validate(made, token, idempotency_key="v-1")
     assert (done.status, done.json["status"]) == (201, "confirmed")
     assert await buyer.ledger(made) == ["reserve", "debit"]

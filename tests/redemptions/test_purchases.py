@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aval.domain.purchase import details_digest
-from tests.buyers import Buyer, a_purchase, an_item
+from tests.buyers import ENABLED, Buyer, a_purchase, an_item
 from tests.factories import Reply
 from tests.redemption_stage import RedemptionStage, reason_of
 
@@ -130,15 +130,79 @@ async def test_points_and_a_card_of_the_partner_pay_an_external_purchase(buyer: 
     assert await buyer.balance() == (5_000, 15_000)
 
 
-async def test_what_a_card_pays_alone_needs_no_token_and_writes_no_ledger(buyer: Buyer) -> None:
+@pytest.mark.parametrize("mode", ["sandbox", "live"])
+@pytest.mark.parametrize("policy", [{}, ENABLED], ids=["plain", "two factors"])
+async def test_what_a_card_pays_alone_needs_no_token_and_writes_no_ledger(
+    redemptions: RedemptionStage, policy: dict[str, Any], mode: str
+) -> None:
+    buyer = await Buyer.make(redemptions, has_phone=False, policy=policy, mode=mode, points=0)
     payments = [{"type": "ExternalCreditCard", "value_points": 9_000}]
-    items = [an_item(4_000), an_item(5_000, "viagens")]
-    made = await buyer.authorize(a_purchase(items=items, payments=payments))
+    items = [an_item(4_000), an_item(5_000, "viagens"), an_item(0, "viagens")]
+    body = a_purchase(items=items, payments=payments)
+    replies = [await buyer.buy(body, path="/purchases/authorize", idempotency_key=key) for key in ("1", "1", "2")]
+    assert [reply.status for reply in replies] == [201] * 3
+    made, again, other = (reply.json for reply in replies)
+    assert made == again and made["id"] != other["id"]
     assert (made["status"], made["debited_points"]) == ("authorized", 0)
     assert [order["points_paid"] for order in made["orders"]] == [0, 0]
     assert (await buyer.confirm(made)).status == 200
-    assert await buyer.ledger(made) == []
+    assert (await buyer.cancel(other, headers=buyer.of_application)).status == 200
+    assert [order["status"] for each in (made, other) for order in (await buyer.read(each))["orders"]] == [
+        *("confirmed", "confirmed"),
+        *("canceled", "canceled"),
+    ]
+    assert (await buyer.told(made), await buyer.told(other)) == (
+        ["authorized", "confirmed"],
+        ["authorized", "canceled"],
+    )
+    assert await buyer.ledger(made) == await buyer.ledger(other) == []
+    assert await buyer.balance() == (0, 0)
+    path = f"/orders/{made['orders'][0]['id']}/reversals"
+    body = {"executeTotalRefund": True, "refundType": 1, "refundMotiveId": 5}
+    nothing = await redemptions.call("POST", path, body, headers=await redemptions.operator("reversals.write"))
+    assert (nothing.status, nothing.code) == (422, "RDM000915")
+
+
+async def test_free_items_are_bought_and_given_back_with_the_rest(buyer: Buyer) -> None:
+    """An order of free items alone is confirmed, and has nothing to give back."""
+    made = await buyer.bought(a_purchase(items=[an_item(0), an_item(0, quantity=3), an_item(10, "viagens")]))
+    assert (await buyer.validate(made)).status == 201
+    free, paid = (await buyer.read(made))["orders"]
+    assert [(order["value_points"], order["points_paid"], order["status"]) for order in (free, paid)] == [
+        (0, 0, "confirmed"),
+        (10, 10, "confirmed"),
+    ]
+    operator = await buyer.stage.operator("reversals.write")
+    body = {"executeTotalRefund": True, "refundType": 1, "refundMotiveId": 5}
+    replies = [
+        await buyer.stage.call("POST", f"/orders/{order['id']}/reversals", body, headers=operator)
+        for order in (free, paid)
+    ]
+    assert [(reply.status, reply.code) for reply in replies] == [(422, "RDM000915"), (201, None)]
+    after = await buyer.read(made)
+    assert (after["status"], [order["status"] for order in after["orders"]]) == ("reversed", ["confirmed", "reversed"])
     assert await buyer.balance() == (20_000, 0)
+
+
+@pytest.mark.parametrize("policy", [{}, ENABLED], ids=["plain", "two factors"])
+async def test_a_hundred_items_of_a_hundred_vendors_have_keys_of_their_own(
+    redemptions: RedemptionStage, policy: dict[str, Any]
+) -> None:
+    vendors = {f"loja-{number}": f"Loja {number}" for number in range(100)}
+    buyer = await Buyer.make(redemptions, policy=policy, has_phone=bool(policy), vendors=vendors)
+    shipping = [{"vendor_id": vendor, "value_points": 1} for vendor in vendors]
+    items = [an_item(number, vendor) for number, vendor in enumerate(vendors)]
+    made = await buyer.bought(a_purchase(items=items, shipping_values=shipping))
+    if policy:
+        assert (await buyer.validate(made)).status == 201
+    read = await buyer.read(made)
+    keys = [made["id"], *(each["id"] for order in read["orders"] for each in (order, *order["items"]))]
+    assert len(set(keys)) == len(keys) == 201
+    assert [order["vendor_id"] for order in read["orders"]] == list(vendors)
+    assert [order["value_points"] for order in read["orders"]] == list(range(1, 101))
+    last = read["orders"][-1]["id"]
+    told = await buyer.ask("GET", f"/orders/{last}")
+    assert (told.json["purchase_id"], told.json["vendor_id"]) == (made["id"], "loja-99")
 
 
 async def test_a_purchase_has_one_order_for_each_vendor_in_the_order_of_its_items(buyer: Buyer) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from aval.domain.ids import PARTS_MAX, part_key
 from aval.domain.reversal import MOTIVES
 from aval.http.app import App, build_app
 from aval.http.redemptions import orders
@@ -251,6 +252,36 @@ async def test_who_owns_an_order_reads_it_and_nobody_else(till: Till) -> None:
         ]
         assert {(answer.status, answer.body) for answer in answers} == {(404, answers[0].body)}
         assert (answers[0].code, answers[0].json["extra_fields"]["resource"]) == (NOT_FOUND, "order")
+
+
+async def test_the_operator_reads_and_reverses_an_order_of_any_campaign_by_its_id(till: Till) -> None:
+    other, order = await make_shop(till.db), SoldOrder([SoldItem(1, 30)])
+    sold = await sell(till.db, other, [SoldOrder([SoldItem(1, 10)], vendor_id="loja-lua"), order])
+    for each, purchase, points in ((till.order, till.purchase, 8500), (order, sold.key, 30)):
+        told = (await till.ask("GET", f"/orders/{each.key}")).json
+        assert (told["id"], told["purchase_id"], told["points_paid"]) == (str(each.key), str(purchase), points)
+        assert (await till.reverse(order=each, executeTotalRefund=False, currentRefundValue=10)).status == 201
+        assert (await till.ask("GET", f"/orders/{each.key}")).json["refunded_points"] == 10
+        assert (await till.ask("GET", f"/orders/{each.key}/reversals")).json["total"] == 1
+    assert (await till.ask("GET", f"/orders/{order.key}", **till.shop.headers)).code == NOT_FOUND
+
+
+async def test_the_id_of_a_purchase_or_an_item_is_none_of_an_order(till: Till) -> None:
+    """They differ from it in their last byte, as does that of the order the purchase does not have."""
+    item, missing = till.order.items[0].key, part_key(till.purchase, PARTS_MAX)
+    for key in (till.purchase, item, missing):
+        path = f"/orders/{key}"
+        answers = [
+            await till.ask("GET", path),
+            await till.ask("GET", path, **till.shop.headers),
+            await till.ask("GET", path, **till.shop.speaking_for()),
+            await till.ask("GET", f"{path}/reversals"),
+            await till.ask("POST", f"{path}/reversals", a_body()),
+            await till.ask("POST", f"{path}/reversal/external", a_body(), idempotency_key=f"k-{key}"),
+        ]
+        assert {(answer.status, answer.body) for answer in answers} == {(404, answers[0].body)}
+        assert (answers[0].code, answers[0].json["extra_fields"]["resource"]) == (NOT_FOUND, "order")
+    assert await balance_of(till.db, till.shop) == (BALANCE - 8500, 0)
 
 
 async def test_reversals_are_listed_oldest_first_and_by_pages(till: Till) -> None:

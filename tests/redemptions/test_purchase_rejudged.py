@@ -1,0 +1,285 @@
+"""What changes between the reading and the writing of a purchase: the answer is that of a call that came afterwards."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from aval.domain.errors import Refusal
+from aval.domain.purchase_request import PurchaseRequest
+from aval.operations.coalesce import ALONE
+from aval.operations.redemption_desk import RedemptionDesk
+from aval.operations.request_purchase import PurchaseRules, RequestedPurchase, request_purchases
+from aval.storage.participants import hold_participants
+from tests.buyers import ENABLED, Buyer, a_purchase
+from tests.document_actors import Sender
+from tests.factories import Reply, make_keyring
+from tests.redemption_stage import RedemptionStage
+from tests.twins import elsewhere, paused_before_its_write
+
+CARD_ALONE = a_purchase(payments=[{"type": "ExternalCreditCard", "value_points": 8_000}])
+AUTHORIZE = "/purchases/authorize"
+REVIEWED = {"enabled": True, "document_policy": "submitted", "required_documents": ["identity"]}
+AT_ONCE = {**ENABLED, "device_change_cooldown_hours": 0}
+HELD_S = 0.3
+
+
+async def block(buyer: Buyer) -> Reply:
+    return await buyer.owner.operate(buyer.device, "block")
+
+
+async def remove(buyer: Buyer) -> Reply:
+    return await buyer.owner.remove(buyer.device)
+
+
+async def reset(buyer: Buyer) -> Reply:
+    return await buyer.owner.operate(buyer.device, "reset")
+
+
+async def supersede(buyer: Buyer) -> Reply:
+    """Another phone takes the place of the one the purchase was judged with."""
+    await buyer.owner.activate()
+    return await buyer.owner.ask("GET", "")
+
+
+async def suspend(buyer: Buyer) -> Reply:
+    path = f"/participants/{buyer.person.key}"
+    return await buyer.stage.call("PUT", path, {"status": "INACTIVE"}, headers=await buyer.stage.operator())
+
+
+async def reject_document(buyer: Buyer) -> Reply:
+    (document,) = await buyer.stage.fetch(
+        "select document_id from identity_documents where participant_id = $1", buyer.person.key
+    )
+    sender = await sender_of(buyer)
+    return await sender.decide(str(document[0]), "reject", "altered")
+
+
+async def take_points(buyer: Buyer) -> Reply:
+    return await change_points(buyer, -13_000)
+
+
+async def give_points(buyer: Buyer) -> Reply:
+    return await change_points(buyer, 5)
+
+
+async def buy_more(buyer: Buyer) -> Reply:
+    return await buyer.buy(a_purchase(13_000))
+
+
+async def buy_for_nothing(buyer: Buyer) -> Reply:
+    return await buyer.buy(CARD_ALONE, path=AUTHORIZE)
+
+
+async def change_points(buyer: Buyer, points: int) -> Reply:
+    return await buyer.stage.call(
+        "POST",
+        f"/participants/{buyer.person.key}/credits",
+        {"type": "adjustment", "points": points, "description": "Acerto"},
+        headers=await buyer.stage.operator(),
+        idempotency_key=uuid4().hex,
+    )
+
+
+async def sender_of(buyer: Buyer) -> Sender:
+    reviewer = await buyer.stage.operator()
+    return Sender(buyer.stage, buyer.campaign, buyer.application, buyer.person, buyer.headers, reviewer)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What another call does meanwhile, under which policy, and the code of a purchase that comes after it."""
+
+    act: Callable[[Buyer], Awaitable[Reply]]
+    policy: dict[str, Any]
+    code: str | None
+    buy: Callable[[Buyer], Awaitable[Reply]] = Buyer.buy
+
+
+def pay_by_card(buyer: Buyer) -> Awaitable[Reply]:
+    return buyer.buy(CARD_ALONE, path=AUTHORIZE)
+
+
+ONE_A_DAY = {"risk": {"max_orders_per_day": 1}}
+CASES = {
+    "the phone is blocked": Case(block, ENABLED, "RDM000911"),
+    "the phone is removed": Case(remove, ENABLED, "RDM000911"),
+    "the phone is reset": Case(reset, ENABLED, "RDM000911"),
+    "another phone takes its place": Case(supersede, AT_ONCE, None),
+    "another phone has to cool off": Case(supersede, {**ENABLED, "device_change_cooldown_hours": 1}, "RDM000919"),
+    "the participant is suspended": Case(suspend, ENABLED, "322"),
+    "a participant without phone is suspended": Case(suspend, {}, "322"),
+    "a participant who pays by card is suspended": Case(suspend, {}, "322", pay_by_card),
+    "a document is rejected": Case(reject_document, REVIEWED, "RDM000911"),
+    "points are taken away": Case(take_points, {}, "332"),
+    "points are taken away under a second factor": Case(take_points, ENABLED, "332"),
+    "points are given": Case(give_points, ENABLED, None),
+    "points are bought with": Case(buy_more, {}, "332"),
+    "points are reserved": Case(buy_more, ENABLED, "332"),
+    "too many purchases of points": Case(buy_more, {"risk": {"max_points_per_day": 20_000}}, "326"),
+    "too many purchases that wait": Case(buy_more, {**ENABLED, "risk": {"max_pending_purchases": 1}}, "326"),
+    "too many purchases, one without points": Case(buy_for_nothing, ONE_A_DAY, "326"),
+    "too many purchases without points": Case(buy_for_nothing, ONE_A_DAY, "326", pay_by_card),
+    "one more purchase without points": Case(buy_for_nothing, {}, None, pay_by_card),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+async def test_a_purchase_is_judged_by_what_holds_when_it_is_written(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    buyer = await Buyer.make(redemptions, policy=case.policy, has_phone=bool(case.policy.get("enabled")))
+    if case.policy is REVIEWED:
+        await (await sender_of(buyer)).submitted()
+    async with paused_before_its_write(monkeypatch, case.buy(buyer)) as asked:
+        done = await case.act(elsewhere(buyer, redemptions.parts.db))
+        assert done.status < 300, done.body
+        before = await purchases_of(buyer)
+    reply = await asked
+    assert reply.code == case.code, reply.body
+    made = await purchases_of(buyer) - before
+    assert made == (set() if case.code else {reply.json["id"]})
+    await buyer.balance()
+    if case.code:
+        assert (await case.buy(buyer)).code == case.code  # who comes after the act is told the same
+    else:
+        assert await buyer.told(reply) == [reply.json["status"]]
+
+
+async def purchases_of(buyer: Buyer) -> set[str]:
+    rows = await buyer.stage.fetch(
+        "select purchase_id::text from purchases where participant_id = $1", buyer.person.key
+    )
+    return {key for (key,) in rows}
+
+
+async def test_the_token_goes_to_the_phone_that_is_there_when_the_purchase_is_written(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buyer = await Buyer.make(redemptions, policy=AT_ONCE)
+    async with paused_before_its_write(monkeypatch, buyer.buy()) as asked:
+        other = await elsewhere(buyer, redemptions.parts.db).owner.activate()
+    made = (await asked).json
+    rows = await redemptions.fetch(
+        "select p.device_id, c.contact_id, m.contact_id from purchases p"
+        " join challenges c on c.operation_id = p.purchase_id"
+        " join outbox m on m.operation_id = p.purchase_id and m.topic = 'token' where p.purchase_id = $1",
+        UUID(made["id"]),
+    )
+    assert rows == [(UUID(other["id"]),) * 3]
+    assert other["id"] != buyer.device["id"]
+    assert (await buyer.validate(made)).status == 201
+
+
+HOLDS = {
+    "guard": "select from participants where participant_id = $1 for no key update",
+    "account": "select from points_accounts where participant_id = $1 for no key update",
+}
+
+
+@pytest.mark.parametrize("policy", [{}, ENABLED], ids=["plain", "two factors"])
+@pytest.mark.parametrize(
+    ("hold", "change", "code"),
+    [
+        ("guard", None, None),
+        ("guard", "update participants set status = 'INACTIVE' where participant_id = $1", "322"),
+        ("account", None, None),
+        (
+            "account",
+            "update points_accounts set available = available - 13_000, debited = debited + 13_000,"
+            " entry_count = entry_count + 1 where participant_id = $1",
+            "332",
+        ),
+    ],
+)
+async def test_who_is_held_by_somebody_else_is_waited_for(
+    redemptions: RedemptionStage, policy: dict[str, Any], hold: str, change: str | None, code: str | None
+) -> None:
+    """What the other transaction changed counts; if it changed nothing, or is abandoned, all goes well."""
+    buyer = await Buyer.make(redemptions, policy=policy, has_phone=bool(policy))
+    async with redemptions.db.transaction() as connection:
+        await connection.execute(HOLDS[hold], buyer.person.key)
+        asked = asyncio.create_task(buyer.buy())
+        await asyncio.sleep(HELD_S)
+        assert not asked.done()
+        if change is not None:
+            await connection.execute(change, buyer.person.key)
+    reply = await asked
+    assert reply.code == code, reply.body
+    assert len(await purchases_of(buyer)) == (0 if code else 1)
+
+
+async def test_a_guard_that_was_taken_and_given_back_costs_a_second_look_only(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one whose transaction was abandoned between the reading and the writing, which leaves no trace."""
+    buyer = await Buyer.make(redemptions)
+    person = (buyer.campaign.key, buyer.person.key)
+    for is_kept in (True, False):
+        async with paused_before_its_write(monkeypatch, buyer.buy(a_purchase(10))) as asked:
+            try:
+                async with redemptions.db.transaction() as connection:
+                    await hold_participants(connection, [person])
+                    if not is_kept:
+                        raise Refusal("rdm.wrong_status")
+            except Refusal:
+                pass
+        assert (await asked).status == 202
+    assert await buyer.balance() == (19_980, 20)
+    assert len(await purchases_of(buyer)) == 2
+
+
+async def requests_of(
+    stage: RedemptionStage, monkeypatch: pytest.MonkeyPatch, buyers: list[Buyer]
+) -> list[PurchaseRequest]:
+    """The requests of these buyers as the edge hands them over."""
+    asked: list[PurchaseRequest] = []
+
+    async def gather(_: RedemptionDesk, request: PurchaseRequest) -> RequestedPurchase:
+        asked.append(request)
+        raise Refusal("rdm.insufficient_points")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RedemptionDesk, "request", gather)
+        for buyer in buyers:
+            await buyer.buy()
+    return asked
+
+
+async def crowd(stage: RedemptionStage, count: int) -> list[Buyer]:
+    """Buyers of one campaign through one application."""
+    first = await Buyer.make(stage, has_phone=False, policy={})
+    shared = {"campaign": first.campaign, "application": first.application, "has_phone": False}
+    return [first, *[await Buyer.make(stage, **shared) for _ in range(count - 1)]]
+
+
+async def test_of_a_batch_only_who_is_held_is_judged_alone(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buyers = await crowd(redemptions, 20)
+    requests = await requests_of(redemptions, monkeypatch, buyers)
+    api, keyring, rules = redemptions.parts.db, make_keyring(), PurchaseRules()
+    async with redemptions.db.transaction() as connection:
+        await connection.execute(HOLDS["guard"], buyers[7].person.key)
+        answers = await request_purchases(api, requests=requests, keyring=keyring, rules=rules, may_wait=False)
+    assert [place for place, answer in enumerate(answers) if answer is ALONE] == [7]
+    assert sum(isinstance(answer, RequestedPurchase) for answer in answers) == 19
+    for place, buyer in enumerate(buyers):
+        assert await buyer.balance() == ((20_000, 0) if place == 7 else (12_000, 0))
+    (alone,) = await request_purchases(api, requests=requests[7:8], keyring=keyring, rules=rules)
+    assert isinstance(alone, RequestedPurchase)
+    assert await buyers[7].ledger(str(alone.purchase.key)) == ["reserve", "debit"]
+
+
+async def test_of_calls_that_come_together_only_who_is_held_waits(redemptions: RedemptionStage) -> None:
+    buyers = await crowd(redemptions, 20)
+    async with redemptions.db.transaction() as connection:
+        await connection.execute(HOLDS["guard"], buyers[7].person.key)
+        calls = [asyncio.create_task(buyer.buy()) for buyer in buyers]
+        await asyncio.wait([call for call in calls if call is not calls[7]], timeout=HELD_S * 5)
+        assert [place for place, call in enumerate(calls) if not call.done()] == [7]
+    assert {reply.status for reply in await asyncio.gather(*calls)} == {201}
+    assert [len(await purchases_of(buyer)) for buyer in buyers] == [1] * 20
