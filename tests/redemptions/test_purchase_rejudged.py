@@ -70,6 +70,11 @@ async def buy_more(buyer: Buyer) -> Reply:
     return await buyer.buy(a_purchase(13_000))
 
 
+async def buy_a_little(buyer: Buyer) -> Reply:
+    """So that the points of both would do, which the account's own constraint holds anyway."""
+    return await buyer.buy(a_purchase(10))
+
+
 async def buy_for_nothing(buyer: Buyer) -> Reply:
     return await buyer.buy(CARD_ALONE, path=AUTHORIZE)
 
@@ -97,6 +102,7 @@ class Case:
     policy: dict[str, Any]
     code: str | None
     buy: Callable[[Buyer], Awaitable[Reply]] = Buyer.buy
+    mode: str = "sandbox"
 
 
 def pay_by_card(buyer: Buyer) -> Awaitable[Reply]:
@@ -104,6 +110,7 @@ def pay_by_card(buyer: Buyer) -> Awaitable[Reply]:
 
 
 ONE_A_DAY = {"risk": {"max_orders_per_day": 1}}
+COUNTED = {**ENABLED, **ONE_A_DAY, "min_points": 5_000}  # who redeems less has no second factor
 CASES = {
     "the phone is blocked": Case(block, ENABLED, "RDM000911"),
     "the phone is removed": Case(remove, ENABLED, "RDM000911"),
@@ -119,8 +126,11 @@ CASES = {
     "points are given": Case(give_points, ENABLED, None),
     "points are bought with": Case(buy_more, {}, "332"),
     "points are reserved": Case(buy_more, ENABLED, "332"),
-    "too many purchases of points": Case(buy_more, {"risk": {"max_points_per_day": 20_000}}, "326"),
-    "too many purchases that wait": Case(buy_more, {**ENABLED, "risk": {"max_pending_purchases": 1}}, "326"),
+    "too many purchases of points": Case(buy_a_little, {"risk": {"max_points_per_day": 8_009}}, "326"),
+    "too many purchases, all of points": Case(buy_a_little, ONE_A_DAY, "326"),
+    "too many purchases, one of which counts messages": Case(Buyer.buy, COUNTED, "326", buy_a_little, "live"),
+    "as many purchases as may be": Case(buy_a_little, {"risk": {"max_orders_per_day": 2}}, None),
+    "too many purchases that wait": Case(buy_a_little, {**ENABLED, "risk": {"max_pending_purchases": 1}}, "326"),
     "too many purchases, one without points": Case(buy_for_nothing, ONE_A_DAY, "326"),
     "too many purchases without points": Case(buy_for_nothing, ONE_A_DAY, "326", pay_by_card),
     "one more purchase without points": Case(buy_for_nothing, {}, None, pay_by_card),
@@ -131,7 +141,8 @@ CASES = {
 async def test_a_purchase_is_judged_by_what_holds_when_it_is_written(
     redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
-    buyer = await Buyer.make(redemptions, policy=case.policy, has_phone=bool(case.policy.get("enabled")))
+    has_phone = bool(case.policy.get("enabled"))
+    buyer = await Buyer.make(redemptions, policy=case.policy, has_phone=has_phone, mode=case.mode)
     if case.policy is REVIEWED:
         await (await sender_of(buyer)).submitted()
     async with paused_before_its_write(monkeypatch, case.buy(buyer)) as asked:
