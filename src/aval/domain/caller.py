@@ -3,6 +3,7 @@
 Source: redemptions.md §1, §7.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal, get_args
 from uuid import UUID
@@ -45,8 +46,29 @@ class CallerKind(StrEnum):
     PARTICIPANT = "participant"
 
 
+class KeyState(msgspec.Struct, frozen=True):
+    """An application with one of its keys as both were found: what must still be so when a call is decided."""
+
+    tenant_key: UUID
+    application_key: UUID
+    api_key_hash: bytes
+    application_at: datetime  # of its last change, and of its campaign's
+    campaign_at: datetime
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # nothing of it prints
+
+
+class Recalled(msgspec.Struct, frozen=True):
+    """What a caller rests on who is known from an earlier call: the statement that decides asks for it again."""
+
+    key: KeyState
+    username: str
+    catalog_id: str
+
+
 class Caller(msgspec.Struct, frozen=True):
-    """A caller whose credentials and headers were found good.
+    """A caller whose credentials and headers were found good, or were so when they were `recalled`.
 
     `campaign` is None for the back office, which is bound to none; `participant_key` is the participant who calls or is
     impersonated.
@@ -59,6 +81,7 @@ class Caller(msgspec.Struct, frozen=True):
     application_key: UUID | None = None
     participant_key: UUID | None = None
     impersonator_user: str | None = None
+    recalled: Recalled | None = None
 
     def may(self, scope: str) -> bool:
         """Whether the credential carries the scope; of a participant, the application it calls through."""

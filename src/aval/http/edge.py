@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from aval.domain.caller import Caller
+from aval.domain.errors import Refusal
 from aval.domain.money import Brl
 from aval.domain.principal import AdminActor, Principal
 
@@ -79,6 +80,18 @@ class Answer:
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
+Decision = TypeVar("Decision")
+
+
+async def decided(call: Call, work: Awaitable[Decision]) -> Decision:
+    """Run what PostgreSQL decides: a refusal from there has verified the caller."""
+    try:
+        result = await work
+    except Refusal:
+        call.is_verified = True
+        raise
+    call.is_verified = True
+    return result
 
 
 @dataclass(frozen=True, slots=True)

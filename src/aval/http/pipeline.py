@@ -186,19 +186,26 @@ class Pipeline:
             check_syntax(call, route, query)
             return await self._run(call, route)
         except Refusal:
-            if route.is_hot and call.principal and not call.is_verified:  # a revoked caller learns nothing but that
-                await self._authenticator.refresh(call)
+            if route.is_hot and not call.is_verified:  # a revoked caller learns nothing but that
+                await self._refresh(call, route)
             raise
 
     async def _run(self, call: Call, route: Route) -> Answer:
         try:
             return await _handle(call, route)
         except PrincipalStale:
-            await self._authenticator.refresh(call)
+            await self._refresh(call, route)
         try:
             return await _handle(call, route)
         except PrincipalStale as error:
             raise DatabaseUnavailable from error
+
+    async def _refresh(self, call: Call, route: Route) -> None:
+        """Read who calls from PostgreSQL, past what is kept of earlier calls."""
+        if route.audience == "redemption":
+            await self._redeemers.look_up(call, route, is_counted=False)
+        else:
+            await self._authenticator.refresh(call)
 
 
 async def _handle(call: Call, route: Route) -> Answer:

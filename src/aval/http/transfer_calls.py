@@ -13,7 +13,7 @@ from aval.domain.errors import Refusal, entry, problem_body, schema_refusal
 from aval.domain.token import Token
 from aval.domain.transfer import Kind, Method, Status, Transfer
 from aval.domain.view import rejection_name, snapshot_view, transfer_view
-from aval.http.edge import Answer, Call, StateUnknown
+from aval.http.edge import Answer, Call, StateUnknown, decided
 from aval.http.parts import Parts
 from aval.http.strict_json import decode
 from aval.http.transfer_body import ResendBody, ValidateBody, fingerprint_of
@@ -63,7 +63,7 @@ class TransferCalls(TransferReads):
 
     async def requested(self, call: Call, work: Awaitable[Requested]) -> Answer:
         """Let the desk judge a checked request and answer 202; a repeat says so in a header."""
-        made = await _decided(call, work)
+        made = await decided(call, work)
         headers = {"idempotent-replayed": "true"} if made.is_replay else {}
         return Answer(202, _told(self.views.created, made.transfer, made.challenge), headers)
 
@@ -82,7 +82,7 @@ class TransferCalls(TransferReads):
             correlation_id=call.correlation_id,
             render=lambda outcome: self._kept(call, outcome),
         )
-        outcome = await _decided(call, self.desk.confirm(confirm))
+        outcome = await decided(call, self.desk.confirm(confirm))
         if isinstance(outcome, Replay):
             return await self._replayed(call, outcome)
         if not _is_waiting(call, outcome):
@@ -210,17 +210,6 @@ ERRORS = {
     Verdict.BUDGET_SPENT: "error_validating_token",
     Verdict.KEY_UNAVAILABLE: "error_validating_token",
 }
-
-
-async def _decided(call: Call, work: Any) -> Any:
-    """Run what PostgreSQL decides: a refusal from there has verified the caller."""
-    try:
-        result = await work
-    except Refusal:
-        call.is_verified = True
-        raise
-    call.is_verified = True
-    return result
 
 
 def _is_waiting(call: Call, outcome: Confirmed) -> bool:

@@ -8,6 +8,7 @@ from aval.domain.challenge import Verdict
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring
 from aval.domain.phone import PhoneDevice, PhoneStatus
+from aval.domain.principal import PrincipalStale
 from aval.domain.redemption_view import QUEUED
 from aval.domain.transfer import Kind
 from aval.operations.coalesce import ALONE
@@ -39,7 +40,7 @@ async def confirm_phone(
         if device.status is PhoneStatus.PENDING_REPLACEMENT:
             await _hold_former(connection, device)
         (judged,) = await judge_redemptions(connection, [on], keyring=keyring, figures=figures)
-        if isinstance(judged, Refusal):
+        if isinstance(judged, Refusal | PrincipalStale):
             raise judged
         if isinstance(judged, Kept):
             return judged

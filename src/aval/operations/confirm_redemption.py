@@ -15,6 +15,7 @@ from aval.domain.budget import NO_HISTORY, BudgetFigures, GuessHistory, guess_st
 from aval.domain.challenge import Challenge, Judgement, TokenSource, Verdict, judge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring
+from aval.domain.principal import PrincipalStale
 from aval.domain.redemption_call import RedemptionCall, key_refusal, token_budget_refusal
 from aval.domain.token import TokenSeed
 from aval.domain.transfer import Reason, Status, Transfer, moved_to
@@ -24,7 +25,7 @@ from aval.storage.challenges import Decision, Remembered, lock_operations, write
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection
 from aval.storage.idempotency import KeptAnswer, keep_answers
-from aval.storage.redemption_calls import KeptKey, read_kept
+from aval.storage.redemption_calls import read_known
 
 KEPT_VERDICTS = frozenset(  # spec redemptions.md §4.5: 2xx answers and RDM000082, 083, 084
     {
@@ -72,7 +73,7 @@ class Kept(msgspec.Struct, frozen=True):
     is_replay: bool = True
 
 
-JudgedCall = Judged | Kept | Refusal | Postponed
+JudgedCall = Judged | Kept | Refusal | PrincipalStale | Postponed
 
 
 async def judge_redemptions(
@@ -107,26 +108,24 @@ async def judge_locked(
     may_wait: bool,
 ) -> list[JudgedCall]:
     """Judge tokens under the locks of their challenges; writes nothing, each `decision` is the caller's to write."""
-    now, kept = await read_kept(connection, list(map(kept_key, calls)))
+    now, known = await read_known(connection, calls)
     histories = await _histories(connection, calls, locked)
     results: list[JudgedCall] = []
-    for call, remembered in zip(calls, kept, strict=True):
+    for call, each in zip(calls, known, strict=True):
         found = locked.get(call.operation)
+        if not each.is_unchanged:
+            results.append(PrincipalStale())
+            continue
         if found is None and not may_wait:
             results.append(ALONE)
             continue
-        standing = standing_of(call, found, remembered)
+        standing = standing_of(call, found, each.kept)
         if standing is not None:
             results.append(standing)
             continue
         assert found is not None
         results.append(_judged(call, found, now, keyring, figures, histories))
     return results
-
-
-def kept_key(call: RedemptionCall) -> KeptKey:
-    """Where the answer of a call is kept."""
-    return KeptKey(call.caller.tenant.key, call.path, call.idempotency_key)
 
 
 def standing_of(

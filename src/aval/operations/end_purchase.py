@@ -10,11 +10,11 @@ from aval.domain.purchase import CONFIRMED_STATES, Purchase, PurchaseStatus
 from aval.domain.redemption_call import RedemptionCall
 from aval.domain.transfer import Reason, Status, Transfer, moved_to
 from aval.operations.change_purchases import PurchaseChange, change_purchases
-from aval.operations.confirm_redemption import Kept, ended, keep_judged, kept_key, kept_of
+from aval.operations.confirm_redemption import Kept, ended, keep_judged, kept_of
 from aval.storage.challenges import lock_operations
 from aval.storage.database import Connection, Database
 from aval.storage.purchases import lock_purchases
-from aval.storage.redemption_calls import read_kept
+from aval.storage.redemption_calls import read_known
 
 
 class EndCall(msgspec.Struct, frozen=True):
@@ -68,10 +68,10 @@ async def _locked(connection: Connection, call: RedemptionCall) -> _Locked | Kep
     """Lock challenge, if there is one, and purchase, then read the clock; refuse what is unknown or foreign."""
     challenge = (await lock_operations(connection, [call.operation], may_wait=True)).get(call.operation)
     purchase = (await lock_purchases(connection, [call.operation], is_shown=True)).get(call.operation)
-    now, (remembered,) = await read_kept(connection, [kept_key(call)])
+    now, (known,) = await read_known(connection, [call])
     if purchase is None or call.participant_key not in (None, purchase.participant_key):
         raise call.unknown_refusal()
-    kept = kept_of(call, remembered)
+    kept = kept_of(call, known.kept)
     assert not isinstance(kept, Exception)  # such a call has no body that could be another
     return kept or _Locked(purchase, challenge, now)
 

@@ -18,7 +18,7 @@ from aval.operations.register_phone import refuse_impersonator
 from aval.storage.database import Connection
 from aval.storage.participants import guard_participants
 from aval.storage.phones import ShownPhone, find_phone
-from aval.storage.redemption_calls import KeptKey, read_kept
+from aval.storage.redemption_calls import read_known
 
 KINDS = frozenset({Kind.DEVICE_REGISTRATION, Kind.DEVICE_REPLACEMENT})
 
@@ -83,8 +83,8 @@ async def _is_repeated(connection: Connection, call: PhoneCall) -> bool:
     """Whether the call was answered before under its key: what it brought about does not forbid to say so again."""
     if call.idempotency_key is None:
         return False
-    _, (remembered,) = await read_kept(connection, [KeptKey(call.caller.tenant.key, call.path, call.idempotency_key)])
-    return remembered is not None
+    _, (known,) = await read_known(connection, [call.on(call.device_key)])
+    return known.kept is not None
 
 
 def no_device() -> Refusal:

@@ -25,7 +25,7 @@ from aval.operations.transfer_desk import DeskSettings, KeyringSource
 from aval.ports import ItemValidator, RiskAdapter
 from aval.storage.campaigns import find_tenant
 from aval.storage.database import Database, LockNotWon
-from aval.storage.purchase_requests import PurchaseQuestion, is_key_used
+from aval.storage.purchase_requests import is_key_used
 from aval.storage.purchases import find_purchase
 
 RULES_READ_MAX = 3  # of a campaign whose rules change with every look
@@ -71,9 +71,14 @@ class RedemptionDesk:
             is_gathering=True,
         )
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether somebody outside is asked about purchases before PostgreSQL is."""
+        return bool(self._hooks.validator or self._hooks.risk)
+
     async def request(self, request: PurchaseRequest) -> RequestedPurchase:
-        """Request a purchase; raises Refusal, LockNotWon."""
-        if (self._hooks.validator or self._hooks.risk) and await self._is_to_be_asked(request):
+        """Request a purchase; raises Refusal, PrincipalStale, LockNotWon."""
+        if self.is_asking and await self._is_to_be_asked(request):
             hooks = self._hooks
             checked = await check_purchase(request, validator=hooks.validator, risk=hooks.risk)
             request = replace(request, checked=checked)
@@ -101,7 +106,7 @@ class RedemptionDesk:
         return replace(request, caller=replace(request.caller, campaign=campaign))
 
     async def approve(self, call: PurchaseCall) -> PurchaseOutcome | Kept:
-        """Judge a token; raises Refusal, LockNotWon."""
+        """Judge a token; raises Refusal, PrincipalStale, LockNotWon."""
         return await self._tokens.submit(call)
 
     async def resend(self, call: PurchaseCall) -> PurchaseOutcome | Kept:
@@ -135,8 +140,7 @@ class RedemptionDesk:
         if request.idempotency_key is None:
             return True
         async with self._db.reading() as connection:
-            question = PurchaseQuestion(*request.participant, request.path, request.idempotency_key)
-            return not await is_key_used(connection, question)
+            return not await is_key_used(connection, request)
 
     async def _run_requests(self, requests: Sequence[PurchaseRequest], may_wait: bool) -> Sequence[Requested]:
         return await request_purchases(

@@ -16,6 +16,7 @@ from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
 from aval.domain.onboarding import onboarding_of
+from aval.domain.principal import PrincipalStale
 from aval.domain.purchase import Purchase, details_digest, details_of
 from aval.domain.purchase_request import (
     CampaignChanged,
@@ -38,7 +39,6 @@ from aval.storage.message_counts import read_message_histories
 from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
 from aval.storage.purchase_requests import (
     ParticipantId,
-    PurchaseQuestion,
     Redeemer,
     guard_redeemers,
     lock_numbers_in_use,
@@ -77,7 +77,7 @@ _Judged = PurchaseDraft | UUID | Exception | Postponed  # to be stored, the key 
 class _Known:
     """What was read for a batch; of budgets and messages only where they are limited."""
 
-    redeemers: Sequence[Redeemer | None]
+    redeemers: Sequence[Redeemer | PrincipalStale | None]
     held: Collection[ParticipantId] | None = None  # whose guard is taken; None: nobody's, and nobody's was tried
     stops: Mapping[ParticipantId, BudgetStop | None] = field(default_factory=dict)
     is_digits_spent: Mapping[ParticipantId, bool] = field(default_factory=dict)
@@ -101,7 +101,7 @@ async def request_purchases(
     kid = keyring.current(Purpose.TOKEN).kid
     if not may_wait and not any(request.has_budgets for request in requests):
         async with db.reading() as connection:
-            known = _Known(await read_redeemers(connection, list(map(_question, requests))))
+            known = _Known(await read_redeemers(connection, requests))
         judged = _judge(requests, known, kid, rules, may_wait=False)
         async with db.connection() as connection:
             return await _stored(connection, requests, judged)
@@ -128,22 +128,17 @@ async def _known_under_guard(
     )
     counted = [participant for participant in counted if participant in held]
     await lock_numbers_in_use(connection, counted)
-    redeemers = await read_redeemers(connection, list(map(_question, requests)))
+    redeemers = await read_redeemers(connection, requests)
     stops, is_digits_spent = await _budgets(connection, requests, counted, redeemers, figures)
     numbers = await _numbers(connection, requests, counted, redeemers)
     return _Known(redeemers, held, stops, is_digits_spent, numbers)
-
-
-def _question(request: PurchaseRequest) -> PurchaseQuestion:
-    is_counted = request.caller.tenant.policy.risk.has_counts
-    return PurchaseQuestion(*request.participant, request.path, request.idempotency_key, is_counted)
 
 
 async def _budgets(
     connection: Connection,
     requests: Sequence[PurchaseRequest],
     counted: Sequence[ParticipantId],
-    redeemers: Sequence[Redeemer | None],
+    redeemers: Sequence[Redeemer | PrincipalStale | None],
     figures: BudgetFigures,
 ) -> tuple[dict[ParticipantId, BudgetStop | None], dict[ParticipantId, bool]]:
     """The budget that forbids each participant another token, and whether theirs of digits is spent."""
@@ -156,7 +151,7 @@ async def _budgets(
     for request, known in zip(requests, redeemers, strict=True):
         participant = request.participant
         history = histories.get(participant, NO_HISTORY)
-        if known is not None and participant in sent:
+        if isinstance(known, Redeemer) and participant in sent:
             alphabet = Alphabet(request.caller.tenant.policy.token_alphabet)
             stop = token_stop(history, figures, alphabet, known.now)
             stops[participant] = stop or operation_stop(sent[participant], figures, known.now, has_message=True)
@@ -168,14 +163,16 @@ async def _numbers(
     connection: Connection,
     requests: Sequence[PurchaseRequest],
     counted: Sequence[ParticipantId],
-    redeemers: Sequence[Redeemer | None],
+    redeemers: Sequence[Redeemer | PrincipalStale | None],
 ) -> dict[ParticipantId, NumberState]:
     if not counted:
         return {}
     phones = {
         request.participant: (request.participant[0], device.key)
         for request, known in zip(requests, redeemers, strict=True)
-        if known is not None and request.participant in counted and (device := known.onboarding.device) is not None
+        if request.participant in counted
+        and isinstance(known, Redeemer)
+        and (device := known.onboarding.device) is not None
     }
     states = await read_numbers(connection, phones.values())
     return {participant: states[phone] for participant, phone in phones.items()}
@@ -187,7 +184,9 @@ def _judge(
     judged: list[_Judged] = []
     numbers: set[bytes] = set()  # to which a neighbour's message may be promised
     for request, redeemer in zip(requests, known.redeemers, strict=True):
-        if known.held is not None and request.participant not in known.held and not may_wait:
+        if isinstance(redeemer, PrincipalStale):
+            judged.append(redeemer)
+        elif known.held is not None and request.participant not in known.held and not may_wait:
             judged.append(ALONE)
         elif redeemer is None:
             judged.append(Refusal("rdm.participant_not_found"))

@@ -14,13 +14,13 @@ from aval.domain.redemption_call import (
 )
 from aval.domain.token import Alphabet
 from aval.domain.transfer import Reason, Status, moved_to
-from aval.operations.confirm_redemption import Judged, Kept, ended, kept_key, standing_of
+from aval.operations.confirm_redemption import Judged, Kept, ended, standing_of
 from aval.operations.fresh import fresh_key
 from aval.storage.challenges import lock_operations, write_decisions
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection
 from aval.storage.message_counts import lock_approvers, read_message_histories
-from aval.storage.redemption_calls import lock_numbers, read_kept, read_numbers
+from aval.storage.redemption_calls import lock_numbers, read_known, read_numbers
 from aval.storage.resends import write_resend
 
 
@@ -37,8 +37,8 @@ async def resend_redemption(connection: Connection, *, call: RedemptionCall, fig
         await lock_approvers(connection, [(transfer.integrator_key, transfer.approver_key)], may_wait=True)
         assert before.contact_key is not None
         await lock_numbers(connection, [(transfer.integrator_key, before.contact_key)])
-    now, (remembered,) = await read_kept(connection, [kept_key(call)])
-    answered = standing_of(call, found, remembered)
+    now, (known,) = await read_known(connection, [call])
+    answered = standing_of(call, found, known.kept)
     if isinstance(answered, Refusal):
         raise answered
     if answered is not None:

@@ -6,9 +6,13 @@ from uuid import UUID
 
 import msgspec
 
+from aval.domain.caller import Recalled
 from aval.domain.onboarding import OnboardingFacts
+from aval.domain.principal import PrincipalStale
+from aval.domain.purchase_request import PurchaseRequest
 from aval.storage.database import Connection, Row
 from aval.storage.onboarding import ONBOARDING_COLUMNS, ONBOARDING_TABLES, onboarding_facts
+from aval.storage.redeemers import is_unchanged, recalled_columns
 from aval.storage.rows import columns
 
 ParticipantId = tuple[UUID, UUID]  # campaign's tenant key, participant
@@ -58,16 +62,6 @@ async def lock_numbers_in_use(connection: Connection, participants: Collection[P
         await connection.execute(_LOCK_NUMBERS, *columns(sorted(set(participants))))
 
 
-class PurchaseQuestion(msgspec.Struct, frozen=True):
-    """What a create call asks of the past: its key, and what the participant did today if a limit counts it."""
-
-    tenant_key: UUID
-    participant_key: UUID
-    path: str
-    idempotency_key: str | None
-    is_counted: bool = False
-
-
 class Redeemer(msgspec.Struct, frozen=True):
     """A participant and their account as they were at `now`, and what a call needs of their past.
 
@@ -97,11 +91,11 @@ class Redeemer(msgspec.Struct, frozen=True):
 # A day has 25 hours at most. What is counted as pending has an open window, swept or not.
 _READ = f"""
 select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v.name, v.document_index,
-       q.profile_sealed, q.revision, w.available, w.entry_count, twin.purchase_id, twin.request_fingerprint,
+       q.profile_sealed, q.username, q.revision, w.available, w.entry_count, twin.purchase_id, twin.request_fingerprint,
        day.orders, day.points, day.pending, u.number_index, c.policy_version, c.status as campaign_status,
-       {ONBOARDING_COLUMNS}
-  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::boolean[])
-       with ordinality as k (integrator_id, participant_id, path, idempotency_key, is_counted, place)
+       {is_unchanged("k.key_no", 7)} as is_unchanged, {ONBOARDING_COLUMNS}
+  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::boolean[], $6::integer[])
+       with ordinality as k (integrator_id, participant_id, path, idempotency_key, is_counted, key_no, place)
   join campaigns c on c.integrator_id = k.integrator_id
   left join participants q on q.integrator_id = k.integrator_id and q.participant_id = k.participant_id
   left join approvers v on v.integrator_id = k.integrator_id and v.approver_id = k.participant_id
@@ -126,16 +120,30 @@ select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v
 """
 
 
-async def read_redeemers(connection: Connection, questions: Sequence[PurchaseQuestion]) -> list[Redeemer | None]:
-    """The participant of each call, in their order; None for one the campaign does not have.
+async def read_redeemers(
+    connection: Connection, requests: Sequence[PurchaseRequest]
+) -> list[Redeemer | PrincipalStale | None]:
+    """The participant of each request, in their order; None for one the campaign does not have.
 
     Read under the guard, what is answered stays; without it, it is held against revisions when it is written.
+    PrincipalStale for a caller who is not what they were recalled as.
     """
-    rows = await connection.fetch(_READ, *columns(map(msgspec.structs.astuple, questions)))
-    return [None if row["participant_status"] is None else _redeemer(row) for row in rows]
+    numbers, keys = recalled_columns([request.caller for request in requests])
+    asked = [
+        (*request.participant, request.path, request.idempotency_key, request.caller.tenant.policy.risk.has_counts)
+        for request in requests
+    ]
+    rows = await connection.fetch(_READ, *columns(asked), numbers, *keys)
+    return [_redeemer(row, request.caller.recalled) for row, request in zip(rows, requests, strict=True)]
 
 
-def _redeemer(row: Row) -> Redeemer:
+def _redeemer(row: Row, recalled: Recalled | None) -> Redeemer | PrincipalStale | None:
+    if not row["is_unchanged"]:
+        return PrincipalStale()
+    if recalled is not None and (row["username"], row["catalog_id"]) != (recalled.username, recalled.catalog_id):
+        return PrincipalStale()
+    if row["participant_status"] is None:
+        return None
     return Redeemer(
         row["now"],
         row["participant_status"],
@@ -158,12 +166,12 @@ def _redeemer(row: Row) -> Redeemer:
     )
 
 
-async def is_key_used(connection: Connection, question: PurchaseQuestion) -> bool:
-    """Whether the key of a call was used before, so that nobody outside needs to be asked again."""
+async def is_key_used(connection: Connection, request: PurchaseRequest) -> bool:
+    """Whether the key of a request was used before, so that nobody outside needs to be asked again."""
     found: bool = await connection.fetchval(
         "select exists (select from purchases where idempotency_key = $3 and request_path = $2 and integrator_id = $1)",
-        question.tenant_key,
-        question.path,
-        question.idempotency_key,
+        request.caller.tenant.key,
+        request.path,
+        request.idempotency_key,
     )
     return found

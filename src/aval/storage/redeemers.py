@@ -10,8 +10,9 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
+from aval.domain.caller import Caller, KeyState
 from aval.domain.campaign import Campaign, OidcSettings
 from aval.storage.campaigns import CAMPAIGN_COLUMNS, campaign_of, oidc_of
 from aval.storage.database import Connection, Row
@@ -32,7 +33,8 @@ _CAMPAIGN_ONCE = (
 # single caller, so that PostgreSQL keeps it; it would plan each batch anew.
 _IDENTIFY = f"""
     select clock_timestamp() as now, s.row_no, a.application_id, a.scopes, a.calls_per_minute, {_CAMPAIGN_ONCE},
-           q.api_key_hash is not null as is_key_good, p.participant_keys, p.catalog_ids, p.usernames
+           q.api_key_hash, a.updated_at as application_at, k.updated_at as campaign_at, p.participant_keys,
+           p.catalog_ids, p.usernames
       from (select u.row_no, u.hash, array_position($1, u.hash) = u.row_no as is_first,
                    ($6::bytea[])[($2::int[])[u.row_no]:($3::int[])[u.row_no]] as api_key_hashes,
                    ($7::uuid[])[($4::int[])[u.row_no]:($5::int[])[u.row_no]] as participants
@@ -87,7 +89,7 @@ class Identified(msgspec.Struct, frozen=True):
     calls_per_minute: int | None
     campaign: Campaign
     oidc: OidcSettings | None
-    is_key_good: bool  # the API key is one of this application, and not revoked
+    key: KeyState | None  # None if the API key is none of this application, or revoked
     participants: Mapping[UUID, KnownParticipant]
     now: datetime  # by which tokens are judged
 
@@ -105,6 +107,37 @@ async def identify(connection: Connection, calls: Sequence[Presented]) -> list[I
     }
     found = {asked[row["row_no"] - 1]: _identified(row, *campaigns[row["tenant_key"]]) for row in rows}
     return [_told(found.get(credentials), call) for credentials, call in zip(presented, calls, strict=True)]
+
+
+_UNCHANGED = """array(
+       select exists (
+              select from applications a
+                join application_keys y on y.api_key_hash = s.api_key_hash and y.integrator_id = a.integrator_id
+                     and y.application_id = a.application_id and y.revoked_at is null
+                join campaigns c on c.integrator_id = a.integrator_id and c.updated_at = s.campaign_at
+               where a.integrator_id = s.integrator_id and a.application_id = s.application_id
+                 and a.revoked_at is null and a.updated_at = s.application_at)
+         from unnest(${0}::uuid[], ${1}::uuid[], ${2}::bytea[], ${3}::timestamptz[], ${4}::timestamptz[])
+              with ordinality as s (integrator_id, application_id, api_key_hash, application_at, campaign_at, place)
+        order by s.place)"""
+
+
+def is_unchanged(number: str, first: int) -> str:
+    """SQL: whether the key that a caller was recalled by is as it was; the columns are parameters from `first` on.
+
+    A key is asked for once, however many calls bring it. A caller who was looked up just now has no number.
+    """
+    return f"coalesce(({_UNCHANGED.format(*range(first, first + 5))})[{number}], true)"
+
+
+def recalled_columns(callers: Sequence[Caller]) -> tuple[list[int | None], list[list[object]]]:
+    """For each caller the number of what it is recalled by, from 1; and those, as columns."""
+    numbers: dict[KeyState, int] = {}
+    told = [
+        None if (known := caller.recalled) is None else numbers.setdefault(known.key, len(numbers) + 1)
+        for caller in callers
+    ]
+    return told, columns(map(astuple, numbers)) or [[], [], [], [], []]
 
 
 async def find_tenant_of(connection: Connection, participant_key: UUID) -> UUID | None:
@@ -137,9 +170,17 @@ def _identified(row: Row, campaign: Campaign, oidc: OidcSettings | None) -> Iden
         calls_per_minute=row["calls_per_minute"],
         campaign=campaign,
         oidc=oidc,
-        is_key_good=row["is_key_good"],
+        key=_key_state(row),
         participants={each[0]: KnownParticipant(*each) for each in known},
         now=row["now"],
+    )
+
+
+def _key_state(row: Row) -> KeyState | None:
+    if row["api_key_hash"] is None:
+        return None
+    return KeyState(
+        row["tenant_key"], row["application_id"], row["api_key_hash"], row["application_at"], row["campaign_at"]
     )
 
 

@@ -6,38 +6,55 @@ from uuid import UUID
 
 import msgspec
 
+from aval.domain.redemption_call import RedemptionCall
 from aval.storage.challenges import Remembered
 from aval.storage.clock import read_clock
-from aval.storage.database import Connection
+from aval.storage.database import Connection, Row
+from aval.storage.redeemers import is_unchanged, recalled_columns
 from aval.storage.rows import columns
 
 
-class KeptKey(msgspec.Struct, frozen=True):
-    """Where the answer of a call is kept, if it has an Idempotency-Key."""
+class KnownCall(msgspec.Struct, frozen=True):
+    """What of a call is known under its locks: whether its caller is as recalled, and its kept answer."""
 
-    tenant_key: UUID
-    path: str
-    idempotency_key: str | None
+    is_unchanged: bool = True
+    kept: Remembered | None = None
 
 
-_READ = """
-select clock_timestamp() as now, ik.fingerprint, ik.status, ik.body
-  from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as r (integrator_id, path, idempotency_key, place)
+_READ = f"""
+select clock_timestamp() as now, ik.fingerprint, ik.status, ik.body,
+       {is_unchanged("r.key_no", 8)} and (r.username is null or exists (
+              select from participants q
+               where q.integrator_id = r.integrator_id and q.participant_id = r.participant_id
+                 and q.username = r.username and q.catalog_id = r.catalog_id)) as is_unchanged
+  from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::integer[]) with ordinality
+       as r (integrator_id, path, idempotency_key, participant_id, username, catalog_id, key_no, place)
   left join idempotency_keys ik on ik.integrator_id = r.integrator_id and ik.path = r.path
        and ik.idempotency_key = r.idempotency_key and ik.created_at > clock_timestamp() - interval '24 hours'
  order by r.place
-"""
+"""  # noqa: S608 – constants only
 
 
-async def read_kept(connection: Connection, keys: Sequence[KeptKey]) -> tuple[datetime, Sequence[Remembered | None]]:
-    """The clock, and for each call what was answered before under its key; run after the locks are held."""
-    if all(key.idempotency_key is None for key in keys):
-        return await read_clock(connection), [None] * len(keys)
-    rows = await connection.fetch(_READ, *columns(map(msgspec.structs.astuple, keys)))
-    return rows[0]["now"], [
-        None if row["fingerprint"] is None else Remembered(row["fingerprint"], row["status"], row["body"])
-        for row in rows
-    ]
+async def read_known(connection: Connection, calls: Sequence[RedemptionCall]) -> tuple[datetime, Sequence[KnownCall]]:
+    """The clock, and what is known of each call; run after the locks are held."""
+    callers = [call.caller for call in calls]
+    if not any(call.idempotency_key or call.caller.recalled for call in calls):
+        return await read_clock(connection), [KnownCall()] * len(calls)
+    numbers, keys = recalled_columns(callers)
+    rows = await connection.fetch(_READ, *columns(map(_asked, calls)), numbers, *keys)
+    return rows[0]["now"], list(map(_known, rows))
+
+
+def _asked(call: RedemptionCall) -> tuple[object, ...]:
+    caller, recalled = call.caller, call.caller.recalled
+    names = (None, None) if recalled is None else (recalled.username, recalled.catalog_id)
+    return (caller.tenant.key, call.path, call.idempotency_key, caller.participant_key, *names)
+
+
+def _known(row: Row) -> KnownCall:
+    answered = row["fingerprint"] is not None
+    kept = Remembered(row["fingerprint"], row["status"], row["body"]) if answered else None
+    return KnownCall(row["is_unchanged"], kept)
 
 
 class NumberState(msgspec.Struct, frozen=True):

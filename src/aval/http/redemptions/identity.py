@@ -9,9 +9,10 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind
+from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind, Recalled
 from aval.domain.errors import BAD_CREDENTIALS, Refusal
 from aval.domain.jwt import BadJwt, UnverifiedJwt, parse_jwt
+from aval.http.auth import Recent
 from aval.http.edge import Access, Call, Route
 from aval.http.parts import Parts
 from aval.http.rates import MinuteRates
@@ -27,7 +28,7 @@ from aval.http.redemptions.jwks import IssuerKeys
 from aval.http.redemptions.participant_tokens import participant_meant, participants_named
 from aval.operations.coalesce import Coalescer, Postponed
 from aval.storage.credentials import find_admin_by_hashes
-from aval.storage.redeemers import Identified, Presented, identify
+from aval.storage.redeemers import Identified, KnownParticipant, Presented, identify
 
 LOOK_UPS_MAX = 64  # calls that share a statement
 LOOK_UP_LANES = 1
@@ -51,10 +52,11 @@ class _Sent(msgspec.Struct, frozen=True):
 
 
 class Redeemers:
-    """Finds out who makes a call on redemptions, and whether they may; asks PostgreSQL each time.
+    """Finds out who makes a call on redemptions, and whether they may.
 
-    Calls that come together share one statement; nothing is kept from one call to the next, so what was revoked is
-    dead at the next request.
+    Calls that come together share one statement. On hot routes an application that acts for a participant is recalled
+    from an earlier call; the statement that decides then asks whether all of it is as it was (docs/adr/0046). For every
+    other call PostgreSQL is asked each time. What was revoked is dead at the next request.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -63,29 +65,87 @@ class Redeemers:
         self._issuer = parts.settings.public_url
         self._issuer_keys = IssuerKeys(parts.outbound, parts.settings.jwks)
         self._rates = MinuteRates()
+        self._desk = parts.redemption_desk
+        # By hashes, never by what was sent.
+        self._by_key: Recent[tuple[bytes, bytes], Identified] = Recent(parts.settings.principals_cached_max)
+        self._participants: Recent[tuple[UUID, UUID], KnownParticipant] = Recent(parts.settings.principals_cached_max)
         self._look_up: Coalescer[_Sent, Identified | None] = Coalescer(
             self._identified, key_of=id, batch_max=LOOK_UPS_MAX, lanes=LOOK_UP_LANES
         )
 
     async def admit(self, call: Call, route: Route) -> None:
         """Set the caller of a call whose body is not read yet, or refuse the call."""
+        # Whoever is asked outside is asked before PostgreSQL decides, and so never about a caller who is only recalled.
+        is_asking = self._desk is not None and self._desk.is_asking
+        if route.is_hot and not is_asking and self._is_recalled(call, route):
+            return
+        await self.look_up(call, route)
+
+    async def look_up(self, call: Call, route: Route, *, is_counted: bool = True) -> None:
+        """The same by PostgreSQL alone; not counted again for a call that was admitted before."""
         access = route.access
         assert access is not None
         bearer = _bearer_of(call)
+        call.is_verified = True
         if _ADMIN_KEY.fullmatch(bearer):
             call.caller_of_redemption = await self._operator(bearer)
             check_access(call.redeemer, access)
             return
         found, caller = await self._application(call, bearer, access)
-        self._rates.check(found.application_key, found.calls_per_minute, time.monotonic())
+        if is_counted:
+            self._rates.check(found.application_key, found.calls_per_minute, time.monotonic())
+        call.caller_of_redemption = self._admitted(call, found, caller, access)
+        if caller.kind is CallerKind.IMPERSONATOR and _API_KEY.fullmatch(bearer):
+            self._remember(call, bearer, found)
+
+    def _is_recalled(self, call: Call, route: Route) -> bool:
+        """Set the caller to one who was looked up before; one who would be refused is looked up again."""
+        access = route.access
+        assert access is not None
+        try:
+            bearer = _bearer_of(call)
+            if not _API_KEY.fullmatch(bearer) or _kind_of(call, access) is not CallerKind.IMPERSONATOR:
+                return False
+            found = self._recalled(call, bearer)
+            if found is None:
+                return False
+            caller = self._admitted(call, found, _application(found, found.scopes, CallerKind.IMPERSONATOR), access)
+            self._rates.check(found.application_key, found.calls_per_minute, time.monotonic())
+        except Refusal:
+            return False
+        assert found.key is not None
+        (participant,) = found.participants.values()
+        recalled = Recalled(found.key, participant.username, participant.catalog_id)
+        call.caller_of_redemption = replace(caller, recalled=recalled)
+        return True
+
+    def _recalled(self, call: Call, bearer: str) -> Identified | None:
+        known = self._by_key.get(self._hashes_of(call, bearer))
+        if known is None:
+            return None
+        meant = [self._participants.get((known.campaign.key, key)) for key in meant_participants(call)]
+        participants = {participant.key: participant for participant in meant if participant is not None}
+        return replace(known, participants=participants) if participants else None
+
+    def _remember(self, call: Call, bearer: str, found: Identified) -> None:
+        self._by_key.put(self._hashes_of(call, bearer), replace(found, participants={}))
+        for key, participant in found.participants.items():
+            self._participants.put((found.campaign.key, key), participant)
+
+    def _hashes_of(self, call: Call, bearer: str) -> tuple[bytes, bytes]:
+        return self._hashes(_subscription_key_of(call))[0], self._hashes(bearer)[0]
+
+    @staticmethod
+    def _admitted(call: Call, found: Identified, caller: Caller, access: Access) -> Caller:
+        """The caller, if what is found of them lets them in."""
         check_access(caller, access)
         if caller.kind is CallerKind.IMPERSONATOR:
-            caller = impersonated(caller, call, found, access)
-        elif caller.kind is CallerKind.PARTICIPANT:
+            return impersonated(caller, call, found, access)
+        if caller.kind is CallerKind.PARTICIPANT:
             refuse_headers_of_participant(call)
             if caller.participant_key not in found.participants:
                 raise Refusal("rdm.participant_not_found")
-        call.caller_of_redemption = caller
+        return caller
 
     async def _operator(self, bearer: str) -> Caller:
         async with self._db.connection() as connection:
@@ -98,7 +158,7 @@ class Redeemers:
         """The application, for itself or for a participant, or the participant who calls through it."""
         subscription_key = _subscription_key_of(call)
         if _API_KEY.fullmatch(bearer):
-            return await self._by_key(call, _Sent(subscription_key, bearer), access)
+            return await self._by_api_key(call, _Sent(subscription_key, bearer), access)
         sent = _Sent(subscription_key)
         try:
             jwt = parse_jwt(bearer)
@@ -108,10 +168,10 @@ class Redeemers:
         except BadJwt:
             raise nobody() from None
 
-    async def _by_key(self, call: Call, sent: _Sent, access: Access) -> tuple[Identified, Caller]:
+    async def _by_api_key(self, call: Call, sent: _Sent, access: Access) -> tuple[Identified, Caller]:
         kind = _kind_of(call, access)
         found = await self._acting(call, sent, kind)
-        if not found.is_key_good:
+        if found.key is None:
             raise nobody()
         return found, _application(found, found.scopes, kind)
 

@@ -15,7 +15,7 @@ from aval.domain.ids import parse_uuid
 from aval.domain.purchase import Purchase, PurchaseStatus
 from aval.domain.redemption_call import RedemptionCall
 from aval.domain.redemption_view import DELIVERIES, snapshot_view
-from aval.http.edge import ANY_SCOPE, Access, Answer, Call, Handler, QueryParameter, Route, json_answer
+from aval.http.edge import ANY_SCOPE, Access, Answer, Call, Handler, QueryParameter, Route, decided, json_answer
 from aval.http.parts import Parts
 from aval.http.redemptions.kept_answers import REPLAYED, opened_answer, sealed_answer
 from aval.http.redemptions.purchase_answers import PurchaseAnswer, PurchaseListing, told_purchase
@@ -215,7 +215,7 @@ class Purchases:
 
     async def _requested(self, call: Call, kind: PurchaseKind, path: str) -> Answer:
         keyring = self._app.keyring.current()
-        made = await self._desk.request(read_purchase(call, kind, path, keyring))
+        made = await decided(call, self._desk.request(read_purchase(call, kind, path, keyring)))
         view = told_purchase(made.purchase, keyring, made.challenge, made.delivery, made.data)
         return Answer(made.purchase.created_status, msgspec.json.encode(view), REPLAYED if made.is_replay else {})
 
@@ -223,7 +223,8 @@ class Purchases:
         """PUT /purchases/{id}/validate_token."""
         token, told = token_of(call)
         asked = self._asked(call, "validate_token", told, token=token)
-        return self._answered(asked, await self._desk.approve(PurchaseCall(asked, self._kept(asked, 201))), 201)
+        outcome = await decided(call, self._desk.approve(PurchaseCall(asked, self._kept(asked, 201))))
+        return self._answered(asked, outcome, 201)
 
     async def resend(self, call: Call) -> Answer:
         """PUT /purchases/{id}/resend_token."""

@@ -1,0 +1,187 @@
+"""Applications that are recalled from an earlier call: what changed is seen by the very next one (docs/adr/0046)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from aval.operations.change_application import change_application
+from aval.operations.redemption_desk import PurchaseHooks
+from aval.operations.rotate_application_keys import revoke_application_key
+from aval.storage.redeemers import identify
+from tests.buyers import Buyer, a_purchase
+from tests.factories import AUTHOR, Reply
+from tests.redemption_stage import RedemptionStage
+
+Change = Callable[[Buyer], Awaitable[object]]
+
+
+@pytest.fixture
+def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many callers were asked for in each look-up."""
+    seen: list[int] = []
+
+    async def counted(connection: Any, calls: Any) -> Any:
+        seen.append(len(calls))
+        return await identify(connection, calls)
+
+    monkeypatch.setattr("aval.http.redemptions.identity.identify", counted)
+    return seen
+
+
+@pytest.fixture
+async def buyer(redemptions: RedemptionStage) -> Buyer:
+    return await Buyer.make(redemptions, policy={"enabled": True, "document_policy": "none"})
+
+
+async def bought(buyer: Buyer) -> Reply:
+    reply = await buyer.buy(a_purchase(10), headers=buyer.impersonated)
+    assert reply.status == 202, reply.body
+    return reply
+
+
+async def test_a_hot_call_after_the_first_looks_nobody_up(buyer: Buyer, look_ups: list[int]) -> None:
+    made = await bought(buyer)
+    assert look_ups == [1]
+    assert (await buyer.validate(made, headers=buyer.impersonated)).status == 201
+    assert (await buyer.wrong(await bought(buyer), headers=buyer.impersonated)).code == "RDM000084"
+    assert look_ups == [1]
+    assert (await buyer.ask("GET", "/purchases/me", headers=buyer.impersonated)).status == 200
+    assert look_ups == [1, 1]  # a call that decides nothing
+
+
+async def test_participants_and_applications_by_themselves_are_looked_up_each_time(
+    buyer: Buyer, look_ups: list[int]
+) -> None:
+    for _ in range(2):
+        assert (await buyer.buy(a_purchase(10))).status == 202
+    assert look_ups == [1, 1]
+    for _ in range(2):
+        assert (await buyer.buy(a_purchase(10), headers=buyer.of_application)).status == 401
+    assert look_ups == [1, 1, 1, 1]
+
+
+async def test_nobody_is_recalled_where_somebody_outside_is_asked_first(
+    buyer: Buyer, look_ups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Approving:
+        async def decide(self, *_: object) -> object:
+            raise AssertionError
+
+    await bought(buyer)
+    desk = buyer.stage.parts.redemption_desk
+    monkeypatch.setattr(desk, "_hooks", PurchaseHooks(risk=Approving()))  # type: ignore[arg-type]
+    await buyer.buy(a_purchase(0), headers=buyer.impersonated)  # refused before anybody is asked
+    assert look_ups == [1, 1]
+
+
+async def end_key(buyer: Buyer) -> None:
+    key = buyer.application.key
+    await revoke_application_key(
+        buyer.stage.db,
+        integrator_key=buyer.campaign.key,
+        application_key=key.application_key,
+        key=key.key,
+        author=AUTHOR,
+    )
+
+
+async def change(buyer: Buyer, **changes: Any) -> None:
+    await change_application(
+        buyer.stage.db,
+        integrator_key=buyer.campaign.key,
+        application_key=buyer.application.key.application_key,
+        changes=changes,
+        author=AUTHOR,
+    )
+
+
+async def put(buyer: Buyer, column: str, value: str) -> None:
+    await buyer.stage.execute(
+        f"update participants set {column} = $2 where participant_id = $1", buyer.person.key, value
+    )
+
+
+async def patch(buyer: Buyer, **changes: Any) -> None:
+    path, operator = f"/campaigns/{buyer.campaign.campaign_id}", await buyer.stage.operator()
+    reply = await buyer.stage.call("PATCH", path, changes, headers=operator)
+    assert reply.status == 200, reply.body
+
+
+CHANGES: dict[str, tuple[Change, tuple[int, str], tuple[int, str]]] = {
+    "key revoked": (end_key, (401, "GDF000014"), (401, "GDF000014")),
+    "application revoked": (lambda b: change(b, is_revoked=True), (401, "GDF000014"), (401, "GDF000014")),
+    "scope taken away": (
+        lambda b: change(b, scopes=("redemptions.read", "impersonate")),
+        (403, "RDM000918"),
+        (403, "RDM000918"),
+    ),
+    "catalogue changed": (lambda b: put(b, "catalog_id", "silver"), (400, "RDM000916"), (400, "RDM000916")),
+    "log-in changed": (lambda b: put(b, "username", f"novo.{b.person.key}"), (400, "RDM000916"), (400, "RDM000916")),
+    "campaign paused": (lambda b: patch(b, status="paused"), (422, "RDM000914"), (201, "")),
+    "vendor gone": (lambda b: patch(b, vendors=[{"id": "viagens", "name": "Viagens"}]), (422, "283"), (201, "")),
+    "second factor off": (lambda b: b.stage.policy(b.campaign, enabled=False), (201, ""), (201, "")),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_what_changed_is_seen_by_the_next_hot_call(buyer: Buyer, name: str, look_ups: list[int]) -> None:
+    act, created, validated = CHANGES[name]
+    waiting = await bought(buyer)
+    await act(buyer)
+    look_ups.clear()
+    again = await buyer.buy(a_purchase(10), headers=buyer.impersonated)
+    assert (again.status, again.code or "") == created, again.body
+    assert look_ups == [1]  # recalled, found changed, looked up
+    judged = await buyer.validate(waiting, headers=buyer.impersonated)
+    assert (judged.status, judged.code or "") == validated, judged.body
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_token_call_sees_it_too(buyer: Buyer, name: str) -> None:
+    act, _, validated = CHANGES[name]
+    waiting = await bought(buyer)
+    await act(buyer)
+    judged = await buyer.validate(waiting, headers=buyer.impersonated)
+    assert (judged.status, judged.code or "") == validated, judged.body
+    used = await buyer.stage.value(
+        "select attempts_used from challenges where operation_id = $1::text::uuid", waiting.json["id"]
+    )
+    assert used == 0
+
+
+async def test_a_revoked_caller_learns_nothing_of_what_they_sent(buyer: Buyer) -> None:
+    waiting = await bought(buyer)
+    kept = await buyer.wrong(waiting, headers=buyer.impersonated, idempotency_key="chave-1")
+    await end_key(buyer)
+    for reply in (
+        await buyer.buy({"items": "nada"}, headers=buyer.impersonated),
+        await buyer.buy(a_purchase(10, channel_type="X"), headers=buyer.impersonated),
+        await buyer.ask("PUT", "/purchases/x/validate_token", {"token": "ABCDEF"}, headers=buyer.impersonated),
+        await buyer.ask("PUT", f"/purchases/{waiting.json['id']}/validate_token", {}, headers=buyer.impersonated),
+        await buyer.wrong(waiting, headers=buyer.impersonated, idempotency_key="chave-1"),
+    ):
+        assert (reply.status, reply.code) == (401, "GDF000014"), reply.body
+    assert kept.code == "RDM000084"
+
+
+async def test_no_purchase_is_made_by_a_key_that_ended_before_the_call_began(buyer: Buyer) -> None:
+    """Calls run without a break while the key ends; none that begins after the end gets through."""
+    ended, late = asyncio.Event(), list[int]()
+
+    async def keep_buying() -> None:
+        while not ended.is_set() or len(late) < 8:
+            began_after = ended.is_set()
+            reply = await buyer.buy(
+                a_purchase(1, items=None) if began_after else a_purchase(1), headers=buyer.impersonated
+            )
+            if began_after:
+                late.append(reply.status)
+
+    callers = [asyncio.create_task(keep_buying()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    await end_key(buyer)
+    ended.set()
+    await asyncio.gather(*callers)
+    assert set(late) == {401}
