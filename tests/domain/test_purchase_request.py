@@ -48,7 +48,6 @@ def a_request(campaign: Campaign | None = None, **change: Any) -> PurchaseReques
         participant_key=UUID(int=3),
         kind="internal",
         key=UUID(int=2),
-        nonce=b"n",
         path="/purchases",
         idempotency_key="pedido-1",
         fingerprint=b"same",

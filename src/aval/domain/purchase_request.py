@@ -73,7 +73,6 @@ class PurchaseRequest(msgspec.Struct, frozen=True, kw_only=True):
     participant_key: UUID
     kind: PurchaseKind
     key: UUID
-    nonce: bytes
     path: str
     idempotency_key: str | None
     fingerprint: bytes

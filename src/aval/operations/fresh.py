@@ -14,6 +14,7 @@ from aval.domain.ids import ENTROPY_BYTES, time_prefixed_uuid
 from aval.domain.keyring import SEAL_NONCE_BYTES, Keyring
 
 SECRET_BYTES = 32
+NONCE_BYTES = 16
 AUTHORIZATION_SYMBOLS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 AUTHORIZATION_LENGTH = 12  # spec redemptions.md §4.1
 AREA_CODES = ("11", "21", "31", "41", "51", "61", "71", "81", "85", "91")
@@ -66,7 +67,15 @@ def new_phone() -> str:
 
 def new_authorization_code() -> str:
     """Make the code that all lines of a purchase share, or one line of the operator has; unique in a campaign."""
-    number = int.from_bytes(secrets.token_bytes(8))  # 5 bits a symbol
+    return new_authorization_codes(1)[0]
+
+
+def new_authorization_codes(count: int) -> list[str]:
+    """Make codes with one draw of chance for all."""
+    return [_authorization_code(int.from_bytes(chance)) for chance in _draws(8, count)]  # 5 bits a symbol
+
+
+def _authorization_code(number: int) -> str:
     return "".join([AUTHORIZATION_SYMBOLS[number >> shift & 31] for shift in range(0, 5 * AUTHORIZATION_LENGTH, 5)])
 
 
@@ -82,8 +91,16 @@ def fresh_key() -> UUID:
 
 def fresh_keys(count: int) -> list[UUID]:
     """Make keys now, with one look at the clock and one draw of chance for all."""
-    milliseconds, entropy = time.time_ns() // 1_000_000, secrets.token_bytes(ENTROPY_BYTES * count)
-    return [
-        time_prefixed_uuid(milliseconds, entropy[place : place + ENTROPY_BYTES])
-        for place in range(0, len(entropy), ENTROPY_BYTES)
-    ]
+    milliseconds = time.time_ns() // 1_000_000
+    return [time_prefixed_uuid(milliseconds, entropy) for entropy in _draws(ENTROPY_BYTES, count)]
+
+
+def fresh_nonces(count: int) -> list[bytes]:
+    """Make nonces of challenges, with one draw of chance for all."""
+    return _draws(NONCE_BYTES, count)
+
+
+def _draws(size: int, count: int) -> list[bytes]:
+    """So many bytes of chance so many times; a draw of its own for each would ask the kernel each time."""
+    chance = secrets.token_bytes(size * count)
+    return [chance[place : place + size] for place in range(0, len(chance), size)]

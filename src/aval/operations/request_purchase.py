@@ -3,9 +3,9 @@
 Many calls share one transaction; what is counted of a participant is counted under their row's lock (docs/adr/0037).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -17,7 +17,7 @@ from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
 from aval.domain.onboarding import onboarding_of
 from aval.domain.principal import PrincipalStale
-from aval.domain.purchase import Purchase, details_digest, details_of
+from aval.domain.purchase import Purchase, details_of
 from aval.domain.purchase_request import (
     CampaignChanged,
     PurchaseFacts,
@@ -30,9 +30,10 @@ from aval.domain.redemption_call import token_stop
 from aval.domain.redemption_challenge import first_redemption_challenge
 from aval.domain.redemption_view import DELIVERIES, QUEUED
 from aval.domain.token import Alphabet
+from aval.domain.transfer import canonical
 from aval.operations.change_purchases import body_of, told_of
 from aval.operations.coalesce import ALONE, Postponed
-from aval.operations.fresh import fresh_keys, new_authorization_code
+from aval.operations.fresh import fresh_keys, fresh_nonces, new_authorization_codes
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.message_counts import read_message_histories
@@ -47,6 +48,7 @@ from aval.storage.purchase_requests import (
 from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
 
+KEYS_EACH = 5  # of audit record, event, message, and up to two lines of the ledger
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
 
@@ -71,6 +73,20 @@ class RequestedPurchase(msgspec.Struct, frozen=True):
 
 Requested = RequestedPurchase | Exception | Postponed
 _Judged = PurchaseDraft | UUID | Exception | Postponed  # to be stored, the key of a twin, why it is refused, or not yet
+
+
+class _Chance(NamedTuple):
+    """What a new purchase takes of chance, drawn for a whole batch at once."""
+
+    keys: Sequence[UUID]
+    code: str
+    nonce: bytes
+
+
+def _chances(count: int) -> Iterator[_Chance]:
+    keys = iter(fresh_keys(KEYS_EACH * count))
+    each = zip(*[keys] * KEYS_EACH, strict=True)
+    return map(_Chance, each, new_authorization_codes(count), fresh_nonces(count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +199,7 @@ def _judge(
 ) -> list[_Judged]:
     judged: list[_Judged] = []
     numbers: set[bytes] = set()  # to which a neighbour's message may be promised
-    for request, redeemer in zip(requests, known.redeemers, strict=True):
+    for request, redeemer, chance in zip(requests, known.redeemers, _chances(len(requests)), strict=True):
         if isinstance(redeemer, PrincipalStale):
             judged.append(redeemer)
         elif known.held is not None and request.participant not in known.held and not may_wait:
@@ -193,7 +209,7 @@ def _judge(
         elif request.has_budgets and redeemer.number_index in numbers:
             judged.append(ALONE)
         else:
-            judged.append(_judged(request, redeemer, _facts(request, redeemer, known, rules), kid))
+            judged.append(_judged(request, redeemer, _facts(request, redeemer, known, rules), kid, chance))
             if request.has_budgets and redeemer.number_index is not None:
                 numbers.add(redeemer.number_index)
     return judged
@@ -227,7 +243,7 @@ def _facts(request: PurchaseRequest, redeemer: Redeemer, known: _Known, rules: P
 
 
 def _judged(
-    request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str
+    request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str, chance: _Chance
 ) -> PurchaseDraft | UUID | Exception:
     """The draft of a purchase, the key of its twin, or why it is refused or is to come again."""
     try:
@@ -237,13 +253,15 @@ def _judged(
         refuse_purchase(request, facts)
     except (Refusal, CampaignChanged) as refusal:
         return refusal
-    return _draft(request, redeemer, facts, kid)
+    return _draft(request, redeemer, facts, kid, chance)
 
 
-def _draft(request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str) -> PurchaseDraft:
-    purchase = new_purchase(request, facts, new_authorization_code())
+def _draft(
+    request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str, chance: _Chance
+) -> PurchaseDraft:
+    purchase = new_purchase(request, facts, chance.code)
     told = told_of(purchase, request.correlation_id)
-    audit_key, event_key, message_key, entry_key, second_entry_key = fresh_keys(5)
+    audit_key, event_key, message_key, entry_key, second_entry_key = chance.keys
     draft = PurchaseDraft(
         purchase=purchase,
         revision=redeemer.revision,
@@ -260,30 +278,27 @@ def _draft(request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, k
         entry_keys=(entry_key, second_entry_key),
         told=told.data,
     )
-    return _with_challenge(draft, request, facts, kid, message_key) if request.is_two_factor else draft
+    if not purchase.is_pending:
+        return draft
+    return replace(
+        draft,
+        challenge=_challenge(request, facts, kid),
+        details=canonical(details_of(purchase, request.caller.tenant.vendors)),
+        nonce=chance.nonce,
+        message_key=message_key,
+    )
 
 
-def _with_challenge(
-    draft: PurchaseDraft, request: PurchaseRequest, facts: PurchaseFacts, kid: str, message_key: UUID
-) -> PurchaseDraft:
+def _challenge(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> Challenge:
     campaign, device = request.caller.tenant, facts.device
     assert device is not None
-    details = details_of(draft.purchase, campaign.vendors)
-    challenge = first_redemption_challenge(
+    return first_redemption_challenge(
         campaign.policy,
         device_key=device.key,
         masked_number=device.masked_number,
         kid=kid,
         now=facts.now,
         is_digits_budget_spent=facts.is_digits_budget_spent,
-    )
-    return replace(
-        draft,
-        challenge=challenge,
-        details=details,
-        details_digest=details_digest(details),
-        nonce=request.nonce,
-        message_key=message_key,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from itertools import starmap
 from typing import Any
 from uuid import UUID
@@ -34,8 +35,7 @@ class PurchaseDraft(msgspec.Struct, frozen=True, kw_only=True):
     entry_keys: tuple[UUID, UUID]
     told: Mapping[str, Any]  # what the event tells of it
     challenge: Challenge | None = None
-    details: Mapping[str, Any] | None = None
-    details_digest: bytes = b""
+    details: bytes = b""  # canonical, as they are digested
     nonce: bytes = b""
     message_key: UUID | None = None
 
@@ -221,7 +221,7 @@ async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraf
         _INSERT,
         recordset(starmap(_purchase_row, enumerate(drafts, 1))),
         [draft.event_body for draft in drafts],
-        [None if draft.details is None else msgspec.json.encode(draft.details).decode() for draft in drafts],
+        [draft.details.decode() or None for draft in drafts],
     )
     assert row is not None
     made = frozenset(row["made"] or ())
@@ -290,7 +290,7 @@ def _challenge_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
     if challenge is None:
         return ()
     return (
-        draft.details_digest,
+        sha256(draft.details).digest(),
         draft.nonce,
         challenge.masked_destination,
         challenge.kid,

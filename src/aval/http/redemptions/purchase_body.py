@@ -1,6 +1,5 @@
 """Bodies of purchases, and what a type alone cannot judge of them (redemptions.md §4.1)."""
 
-import secrets
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
@@ -28,7 +27,6 @@ VENDOR_ORDER_CHARACTERS_MAX = 64
 CODE_CHARACTERS_MAX = 100
 URL_CHARACTERS_MAX = 2_048
 AGENT_CHARACTERS_MAX = 256
-NONCE_BYTES = 16
 NO_CODE = "0"
 _PRIVATE = ("customer", "shipping", "parameters")
 NO_FINGERPRINT = bytes(32)  # of a call without a key, which nothing is compared with
@@ -125,7 +123,6 @@ def read_purchase(call: Call, kind: PurchaseKind, path: str, keyring: Keyring) -
         participant_key=caller.participant_key,
         kind=kind,
         key=key,
-        nonce=secrets.token_bytes(NONCE_BYTES),
         path=path,
         idempotency_key=idempotency_key,
         fingerprint=_fingerprint(keyring, caller.participant_key, body) if idempotency_key else NO_FINGERPRINT,
