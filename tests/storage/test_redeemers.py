@@ -50,7 +50,7 @@ async def test_each_of_many_callers_is_found_for_itself(own_redemptions: Redempt
         found = await identify(connection, calls)
         assert await identify(connection, []) == []
     told = [
-        each and (each.application_key, each.campaign.key, each.is_key_good, set(each.participants)) for each in found
+        each and (each.application_key, each.campaign.key, (each.key is not None), set(each.participants)) for each in found
     ]
     assert told == [
         (first.application.key, one.key, True, {person.key}),
@@ -85,7 +85,7 @@ async def test_callers_with_the_same_keys_know_only_the_participants_they_mean(
     for person in (one, two, three):
         told = {each.participants[person.key] for each in found if person.key in each.participants}
         assert told == {KnownParticipant(person.key, "gold", person.participant.username)}
-    assert all(each.is_key_good and each.campaign == campaign for each in found)
+    assert all((each.key is not None) and each.campaign == campaign for each in found)
 
 
 async def test_participants_of_another_campaign_are_unknown_beside_calls_of_that_campaign(
@@ -134,7 +134,7 @@ async def test_a_bad_key_among_good_ones_is_bad_alone(own_redemptions: Redemptio
     ]
     calls = [presented(good, person.key), *bad, presented(keyless, person.key), presented(good, person.key)]
     found = await found_by(stage.db, calls)
-    assert [each.is_key_good for each in found] == [True, False, False, False, False, True]
+    assert [(each.key is not None) for each in found] == [True, False, False, False, False, True]
     assert all(set(each.participants) == {person.key} for each in found)
     async with stage.db.connection() as connection:
         among = await identify(connection, [presented(ended, person.key), *calls, unknown])
@@ -152,7 +152,7 @@ async def test_keys_are_good_under_any_live_key_of_the_deployment(own_redemption
     ]
     calls += [Presented([newer[0], *hashed(application.subscription_key)], [newer[1]], [person.key])]
     found = await found_by(stage.db, calls)
-    assert [each.is_key_good for each in found] == [True, True, False]
+    assert [(each.key is not None) for each in found] == [True, True, False]
     assert [list(each.participants) for each in found] == [[person.key], [], [person.key]]
 
 

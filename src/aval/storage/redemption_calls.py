@@ -23,14 +23,15 @@ class KnownCall(msgspec.Struct, frozen=True):
 
 _READ = f"""
 select clock_timestamp() as now, ik.fingerprint, ik.status, ik.body,
-       {is_unchanged("r.key_no", 8)} and (r.username is null or exists (
-              select from participants q
-               where q.integrator_id = r.integrator_id and q.participant_id = r.participant_id
-                 and q.username = r.username and q.catalog_id = r.catalog_id)) as is_unchanged
+       {is_unchanged("r.key_no", 8)} and (r.key_no is null or (q.username, q.catalog_id) = (r.username, r.catalog_id))
+                 as is_unchanged
   from unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::integer[]) with ordinality
        as r (integrator_id, path, idempotency_key, participant_id, username, catalog_id, key_no, place)
   left join idempotency_keys ik on ik.integrator_id = r.integrator_id and ik.path = r.path
        and ik.idempotency_key = r.idempotency_key and ik.created_at > clock_timestamp() - interval '24 hours'
+  left join lateral ( -- by the whole key, however young the table is (docs/adr/0017)
+       select p.username, p.catalog_id from participants p
+        where p.integrator_id = r.integrator_id and p.participant_id = r.participant_id offset 0) q on true
  order by r.place
 """  # noqa: S608 – constants only
 
@@ -54,7 +55,7 @@ def _asked(call: RedemptionCall) -> tuple[object, ...]:
 def _known(row: Row) -> KnownCall:
     answered = row["fingerprint"] is not None
     kept = Remembered(row["fingerprint"], row["status"], row["body"]) if answered else None
-    return KnownCall(row["is_unchanged"], kept)
+    return KnownCall(bool(row["is_unchanged"]), kept)
 
 
 class NumberState(msgspec.Struct, frozen=True):
