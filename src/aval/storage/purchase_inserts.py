@@ -213,8 +213,8 @@ select (select array_agg(purchase_id) from made) as made, (select count(*) from 
 async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraft]) -> frozenset[UUID]:
     """Store purchases of different participants with all that belongs to them, in one statement.
 
-    Answers the keys that were stored. Nothing exists of a missing one: its participant or account is not as it was read,
-    or is held by somebody, or its Idempotency-Key was stored meanwhile.
+    Answers the keys that were stored. Nothing exists of a missing one: its participant or account is not as it was
+    read, or is held by somebody, or its Idempotency-Key was stored meanwhile.
     """
     drafts = sorted(drafts, key=_order_of_keys)  # another batch with some of the same keys waits in the same order
     row = await connection.fetchrow(
