@@ -14,6 +14,7 @@ from aval.domain.token import SYMBOLS
 from aval.operations.create_application import NewApplication
 from aval.operations.fresh import new_phone
 from aval.storage.database import Database
+from aval.storage.purchases import find_purchase
 from tests.factories import Reply, make_keyring
 from tests.proof.cases.purchase_model import PENDING, Account, Reference, Sale
 from tests.proof.deployment import token_of
@@ -372,11 +373,14 @@ class Run:
         """The rows of purchase, orders and account say what the model says."""
         async with self.stage.db.connection() as connection:
             row = await connection.fetchrow(_STATE, self.key)
+            read = await find_purchase(connection, self.key, None)
         model = self.model
         seen = (row["status"], row["rejection_reason"], row["refunded_points"], row["event_sequence"])
         assert seen == (model.status, model.reason, model.refunded, model.events), (seen, self.log)
         assert tuple(row["sums"]) == self.buyer.account.sums, (tuple(row["sums"]), self.buyer.account, self.log)
-        assert list(row["orders"]) == [sale.status(model.status) for sale in model.sales], self.log
+        assert read is not None
+        orders = read.purchase.orders
+        assert [order.status for order in orders] == [sale.status(model.status) for sale in model.sales], self.log
         refunds = [points for sale in model.sales for points in (sale.refunded, sale.refunded_shipping)]
         assert list(row["refunds"]) == refunds, self.log
 
@@ -430,10 +434,14 @@ select a.* from aval.points_accounts a
                          and p.status in ('pending_2fa_approval', 'authorized'))
 """
 _REVERSED = """
-select o.* from aval.orders o
+select o.order_id from aval.order_refunds o
  where o.refunded_points > o.points_paid
-    or o.refunded_points <> (select coalesce(sum(r.products_points + r.shipping_points), 0) from aval.reversals r
+    or o.refunded_points <> (select sum(r.products_points + r.shipping_points) from aval.reversals r
                               where r.order_id = o.order_id and r.integrator_id = o.integrator_id)
+union all
+select p.purchase_id from aval.purchases p
+ where p.refunded_points <> (select coalesce(sum(o.refunded_points), 0) from aval.order_refunds o
+                              where o.purchase_id = p.purchase_id and o.integrator_id = p.integrator_id)
 """
 _OF_AUTHORIZED = {"advance", "cancel", "confirm", "reverse", "read", "change_device"}
 _SHIFTS = (
@@ -445,10 +453,11 @@ _SHIFTS = (
 _STATE = """
 select p.status, p.rejection_reason, p.refunded_points, p.event_sequence,
        array[a.available, a.reserved, a.credited, a.debited] as sums,
-       array(select o.status from aval.orders o where o.purchase_id = p.purchase_id order by o.order_no) as orders,
-       (select array_agg(x.points order by o.order_no, x.place) from aval.orders o
-         cross join lateral (values (1, o.refunded_points), (2, o.refunded_shipping_points)) as x (place, points)
-         where o.purchase_id = p.purchase_id) as refunds
+       (select array_agg(x.points order by o.place, x.nth)
+          from json_array_elements(p.orders) with ordinality as o (ordered, place)
+          left join aval.order_refunds d on d.order_id = (o.ordered ->> 0)::uuid and d.integrator_id = p.integrator_id
+         cross join lateral (values (1, coalesce(d.refunded_points, 0)),
+                                    (2, coalesce(d.refunded_shipping_points, 0))) as x (nth, points)) as refunds
   from aval.purchases p join aval.points_accounts a using (integrator_id, participant_id)
  where p.purchase_id = $1
 """
@@ -458,6 +467,6 @@ select array(select entry_type from aval.points_entries where purchase_id = $1) 
        array(select sequence from aval.events where operation_id = $1 order by sequence) as sequences,
        array(select event_type from aval.events where operation_id = $1) as told,
        array(select action from aval.audit where operation_id = $1) as acts,
-       (select count(*) from aval.reversals r join aval.orders o using (integrator_id, order_id)
+       (select count(*) from aval.reversals r join aval.order_refunds o using (integrator_id, order_id)
          where o.purchase_id = $1) as reversals
 """
