@@ -1,12 +1,14 @@
 """What changes between the reading and the writing of a purchase: the answer is that of a call that came afterwards."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from aval.domain.errors import Refusal
 from aval.domain.purchase_request import PurchaseRequest
@@ -46,8 +48,17 @@ async def supersede(buyer: Buyer) -> Reply:
 
 
 async def suspend(buyer: Buyer) -> Reply:
+    return await change(buyer, {"status": "INACTIVE"})
+
+
+async def change(buyer: Buyer, changes: dict[str, str]) -> Reply:
     path = f"/participants/{buyer.person.key}"
-    return await buyer.stage.call("PUT", path, {"status": "INACTIVE"}, headers=await buyer.stage.operator())
+    return await buyer.stage.call("PUT", path, changes, headers=await buyer.stage.operator())
+
+
+async def erase(buyer: Buyer) -> Reply:
+    path = f"/participants/{buyer.person.key}/erase"
+    return await buyer.stage.call("POST", path, headers=await buyer.stage.operator())
 
 
 async def reject_document(buyer: Buyer) -> Reply:
@@ -120,6 +131,7 @@ CASES = {
     "the participant is suspended": Case(suspend, ENABLED, "322"),
     "a participant without phone is suspended": Case(suspend, {}, "322"),
     "a participant who pays by card is suspended": Case(suspend, {}, "322", pay_by_card),
+    "the participant is erased": Case(erase, {}, "322"),
     "a document is rejected": Case(reject_document, REVIEWED, "RDM000911"),
     "points are taken away": Case(take_points, {}, "332"),
     "points are taken away under a second factor": Case(take_points, ENABLED, "332"),
@@ -183,6 +195,38 @@ async def test_the_token_goes_to_the_phone_that_is_there_when_the_purchase_is_wr
     assert rows == [(UUID(other["id"]),) * 3]
     assert other["id"] != buyer.device["id"]
     assert (await buyer.validate(made)).status == 201
+
+
+async def test_a_purchase_is_of_the_catalogue_and_the_name_that_hold_when_it_is_written(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buyer = await Buyer.make(redemptions, policy={}, has_phone=False)
+    async with paused_before_its_write(monkeypatch, buyer.buy()) as asked:
+        done = await change(elsewhere(buyer, redemptions.parts.db), {"catalog_id": "silver", "name": "Helena Prado"})
+        assert done.status == 200, done.body
+    made = (await asked).json
+    assert (made["catalog_id"], made["status"]) == ("silver", "confirmed")
+    told = await redemptions.value("select body from events where operation_id = $1", UUID(made["id"]))
+    assert json.loads(told)["data"]["catalog_id"] == "silver"
+
+
+@pytest.mark.parametrize("policy", [{}, ENABLED], ids=["plain", "two factors"])
+async def test_a_key_that_was_used_meanwhile_makes_nothing_more(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]
+) -> None:
+    """The same call answers its twin; somebody else's key is a conflict though nothing of the buyer has changed."""
+    buyer = await Buyer.make(redemptions, policy=policy, has_phone=bool(policy))
+    shared = {"campaign": buyer.campaign, "application": buyer.application}
+    neighbour = await Buyer.make(redemptions, has_phone=bool(policy), **shared)
+    async with paused_before_its_write(monkeypatch, buyer.buy(idempotency_key="k-1")) as asked:
+        twin = await elsewhere(buyer, redemptions.parts.db).buy(idempotency_key="k-1")
+    reply = await asked
+    assert (reply.status, reply.json["id"]) == (twin.status, twin.json["id"])
+    async with paused_before_its_write(monkeypatch, buyer.buy(idempotency_key="k-2")) as asked:
+        taken = await elsewhere(neighbour, redemptions.parts.db).buy(idempotency_key="k-2")
+    assert ((await asked).status, (await asked).code) == (409, "RDM000902")
+    assert (await purchases_of(buyer), await purchases_of(neighbour)) == ({twin.json["id"]}, {taken.json["id"]})
+    assert await buyer.balance() == ((12_000, 8_000) if policy else (12_000, 0))
 
 
 HOLDS = {
@@ -283,6 +327,39 @@ async def test_of_a_batch_only_who_is_held_is_judged_alone(
     (alone,) = await request_purchases(api, requests=requests[7:8], keyring=keyring, rules=rules)
     assert isinstance(alone, RequestedPurchase)
     assert await buyers[7].ledger(str(alone.purchase.key)) == ["reserve", "debit"]
+
+
+async def test_in_a_batch_everything_is_written_to_its_own_purchase(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Points, lines, events, messages and what a token is bound to, whichever order the rows are written in."""
+    first = await Buyer.make(redemptions)
+    shared = {"campaign": first.campaign, "application": first.application}
+    buyers = [first, *[await Buyer.make(redemptions, **shared) for _ in range(4)]]
+    requests = await requests_of(redemptions, monkeypatch, buyers)
+    requests = [replace(request, idempotency_key=f"k-{5 - place}") for place, request in enumerate(requests)]
+    answers = await request_purchases(
+        redemptions.parts.db, requests=requests, keyring=make_keyring(), rules=PurchaseRules(), may_wait=False
+    )
+    for buyer, request, answer in zip(buyers, requests, answers, strict=True):
+        assert isinstance(answer, RequestedPurchase)
+        key = answer.purchase.key
+        assert (key, answer.purchase.participant_key) == (request.key, buyer.person.key)
+        assert await buyer.balance() == (12_000, 8_000)
+        assert await buyer.ledger(str(key)) == ["reserve"]
+        ((facts, approver), (body,), (contact,)) = [
+            (await redemptions.fetch(query, key))[0]
+            for query in (
+                "select facts, approver_id from operations where operation_id = $1",
+                "select body from events where operation_id = $1",
+                "select contact_id from outbox where operation_id = $1 and topic = 'token'",
+            )
+        ]
+        assert (facts["operation_key"], approver) == (str(key), buyer.person.key)
+        assert facts["participant_id"] == str(buyer.person.key)
+        assert json.loads(body)["data"]["id"] == str(key)
+        assert str(contact) == facts["device_id"] == buyer.device["id"]
+        assert (await buyer.validate(str(key))).status == 201
 
 
 async def test_of_calls_that_come_together_only_who_is_held_waits(redemptions: RedemptionStage) -> None:
