@@ -31,7 +31,6 @@ REQUEST = PurchaseRequest(
     participant_key=UUID(int=3),
     kind="internal",
     key=PURCHASE.key,
-    nonce=b"",
     path="/purchases",
     idempotency_key=None,
     fingerprint=b"",

@@ -50,7 +50,7 @@ async def test_each_of_many_callers_is_found_for_itself(own_redemptions: Redempt
         found = await identify(connection, calls)
         assert await identify(connection, []) == []
     told = [
-        each and (each.application_key, each.campaign.key, (each.key is not None), set(each.participants))
+        each and (each.application_key, each.campaign.key, each.key is not None, set(each.participants))
         for each in found
     ]
     assert told == [
