@@ -12,9 +12,11 @@ create table purchases (
         'canceled', 'expired', 'partially_reversed', 'reversed')),
     rejection_reason      text check (rejection_reason in
         ('attempts_exceeded', 'approval_window_expired', 'device_changed', 'participant_suspended')),
+    -- Of rows that stay for ever, read by the statement before; a key check would lock one row for all purchases of a
+    -- campaign, as it would of the credential of a transfer (docs/adr/0045).
     policy_version        integer not null,
-    device_id             uuid, -- the phone its tokens travel to; null without two-factor authentication
     application_id        uuid not null,
+    device_id             uuid, -- the phone its tokens travel to; null without two-factor authentication
     catalog_id            text not null,
     channel_type          text not null,
     vendor_order_id       text check (char_length(vendor_order_id) between 1 and 64),
@@ -45,9 +47,7 @@ create table purchases (
     updated_at            timestamptz not null,
     primary key (integrator_id, purchase_id),
     foreign key (integrator_id, participant_id) references points_accounts,
-    foreign key (integrator_id, policy_version) references two_factor_policies,
     foreign key (integrator_id, device_id) references phone_devices,
-    foreign key (integrator_id, application_id) references applications,
     check (products_points + shipping_points between 1 and 999999999999),
     check (debited_points + card_points = products_points + shipping_points),
     check (refunded_points between 0 and debited_points),
@@ -118,6 +118,7 @@ create table reversals (
 create index reversals_by_order on reversals (order_id, created_at);
 alter table points_entries add foreign key (integrator_id, purchase_id) references purchases;
 
+create trigger applications_stay before delete on applications for each row execute function refuse_change();
 create trigger purchases_stay before delete on purchases for each row execute function refuse_change();
 create trigger order_refunds_stay before delete on order_refunds for each row execute function refuse_change();
 create trigger item_refunds_stay before delete on item_refunds for each row execute function refuse_change();

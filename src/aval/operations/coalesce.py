@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from aval.storage.database import DatabaseUnavailable
 
+TOLD_AT_ONCE = 12  # results, before the next batch may take its next step (docs/adr/0047)
 PATIENCE_S = 0.5  # spec promises.md OP5: with one time-out of a statement it stays below 3 s
 
 CallT = TypeVar("CallT")
@@ -113,35 +114,48 @@ class Coalescer(Generic[CallT, ResultT]):
         return batch
 
     async def _lane(self, batch: list[_Entry[CallT, ResultT]]) -> None:
+        answered: list[tuple[_Entry[CallT, ResultT], ResultT | Exception]] = []
         try:
-            for entry in await self._run_together(batch):
-                self._start(self._run_alone(entry))
+            for entry, result in zip(batch, await self._run_together(batch), strict=True):
+                if isinstance(result, Postponed):
+                    self._start(self._run_alone(entry))
+                else:
+                    answered.append((entry, result))
         except BaseException:
             self._abandon(batch)
             raise
         finally:
+            for entry, _ in answered:
+                self._forget(entry)
             self._lanes_free += 1
             self._wake()
+        await self._tell(answered)
 
-    async def _run_together(self, batch: list[_Entry[CallT, ResultT]]) -> list[_Entry[CallT, ResultT]]:
+    async def _tell(self, answered: Sequence[tuple[_Entry[CallT, ResultT], ResultT | Exception]]) -> None:
+        """Hand out results a few at a time, so that the next batch, which has begun, waits for few answers to be made."""
+        try:
+            for number, (entry, result) in enumerate(answered):
+                if number % TOLD_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                _resolve(entry.future, result)
+        except BaseException:
+            for entry, _ in answered:
+                entry.future.cancel()
+            raise
+
+    async def _run_together(self, batch: list[_Entry[CallT, ResultT]]) -> Sequence[ResultT | Exception | Postponed]:
         results: Sequence[ResultT | Exception | Postponed]
         try:
             results = await self._run([entry.call for entry in batch], False)
             self._is_lost = False
         except DatabaseUnavailable as failure:
             self._is_lost = True
-            results = [failure] * len(batch)
+            return [failure] * len(batch)
         except Exception:  # noqa: BLE001 – each call then meets its own failure alone
-            return batch
+            return [ALONE] * len(batch)
         if len(results) != len(batch):  # a bug of ours: what was done already is not repeated
-            results = [AssertionError()] * len(batch)
-        alone = []
-        for entry, result in zip(batch, results, strict=True):
-            if isinstance(result, Postponed):
-                alone.append(entry)
-            else:
-                self._finish(entry, result)
-        return alone
+            return [AssertionError()] * len(batch)
+        return results
 
     async def _run_alone(self, entry: _Entry[CallT, ResultT]) -> None:
         result: ResultT | Exception
@@ -189,12 +203,7 @@ class Coalescer(Generic[CallT, ResultT]):
 
     def _finish(self, entry: _Entry[CallT, ResultT], result: ResultT | Exception) -> None:
         self._forget(entry)
-        if entry.future.done():
-            return
-        if isinstance(result, Exception):
-            entry.future.set_exception(result)
-        else:
-            entry.future.set_result(result)
+        _resolve(entry.future, result)
 
     def _forget(self, entry: _Entry[CallT, ResultT]) -> None:
         self._keys_running.discard(entry.key)
@@ -209,3 +218,12 @@ class Coalescer(Generic[CallT, ResultT]):
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _resolve(future: "asyncio.Future[ResultT]", result: ResultT | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -118,15 +118,15 @@ async def request_purchases(
     if not may_wait and not any(request.has_budgets for request in requests):
         async with db.reading() as connection:
             known = _Known(await read_redeemers(connection, requests))
-        judged = _judge(requests, known, kid, rules, may_wait=False)
+            judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=False))
         async with db.connection() as connection:
-            return await _stored(connection, requests, judged)
+            return await _stored(connection, judged)
     answers: list[Requested] = []
     for _ in range(TRIES_MAX):
         async with db.transaction() as connection:
             known = await _known_under_guard(connection, requests, rules.figures, may_wait=may_wait)
-            judged = _judge(requests, known, kid, rules, may_wait=may_wait)
-            answers = await _stored(connection, requests, judged)
+            judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=may_wait))
+            answers = await _stored(connection, judged)
         if not may_wait or ALONE not in answers:
             return answers
     return [LockNotWon() if answer is ALONE else answer for answer in answers]  # a key is taken by nobody known
@@ -302,22 +302,25 @@ def _challenge(request: PurchaseRequest, facts: PurchaseFacts, kid: str) -> Chal
     )
 
 
-async def _stored(
+async def _with_twins(
     connection: Connection, requests: Sequence[PurchaseRequest], judged: Sequence[_Judged]
-) -> list[Requested]:
-    drafts = [draft for draft in judged if isinstance(draft, PurchaseDraft)]
+) -> list[PurchaseDraft | Requested]:
+    """Read what an earlier same request made, before anything is stored."""
+    return [
+        await _twin(connection, request, each) if isinstance(each, UUID) else each
+        for request, each in zip(requests, judged, strict=True)
+    ]
+
+
+async def _stored(connection: Connection, judged: Sequence[PurchaseDraft | Requested]) -> list[Requested]:
+    drafts = [each for each in judged if isinstance(each, PurchaseDraft)]
     made = await insert_purchases(connection, drafts) if drafts else frozenset()
-    answers: list[Requested] = []
-    for request, result in zip(requests, judged, strict=True):
-        if isinstance(result, UUID):
-            answers.append(await _twin(connection, request, result))
-        elif not isinstance(result, PurchaseDraft):
-            answers.append(result)
-        elif result.purchase.key in made:
-            answers.append(RequestedPurchase(result.purchase, result.challenge, data=result.told))
-        else:
-            answers.append(ALONE)
-    return answers
+    return [_made(each, made) if isinstance(each, PurchaseDraft) else each for each in judged]
+
+
+def _made(draft: PurchaseDraft, made: Collection[UUID]) -> Requested:
+    purchase = draft.purchase
+    return RequestedPurchase(purchase, draft.challenge, data=draft.told) if purchase.key in made else ALONE
 
 
 async def _twin(connection: Connection, request: PurchaseRequest, key: UUID) -> RequestedPurchase:

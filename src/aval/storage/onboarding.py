@@ -13,9 +13,9 @@ ParticipantId = tuple[UUID, UUID]  # tenant and participant
 # What it derives from beside the participant's status, wherever it is read: k has integrator_id and participant_id.
 ONBOARDING_COLUMNS = """
 d.types, d.statuses, d.times, u.device_id, u.status = 'active' as is_active, u.active_from, u.undeliverable_at,
-u.masked_number, exists (select from phone_devices r
-                          where (r.integrator_id = k.integrator_id) is true and r.participant_id = k.participant_id)
-                 as has_registered
+u.masked_number, u.device_id is not null or exists (
+       select from phone_devices r
+        where (r.integrator_id = k.integrator_id) is true and r.participant_id = k.participant_id) as has_registered
 """
 ONBOARDING_TABLES = """
   left join lateral ( -- by the whole key, however young the table is (docs/adr/0017)
