@@ -194,6 +194,43 @@ async def test_no_failure_loses_a_lane_or_a_caller(failure: type[BaseException],
     assert await runs.is_whole()
 
 
+async def test_the_next_batch_begins_before_anybody_of_the_one_before_is_told() -> None:
+    """And what it waits for is seen between two dozens of answers."""
+    runs, seen = Runs(is_gathering=True), []
+    many = 3 * coalesce.TOLD_AT_ONCE
+
+    async def call(number: int) -> None:
+        await runs.coalescer.submit(number)
+        seen.append((number, len(runs.batches)))
+
+    runs.gate.clear()
+    calls = [asyncio.create_task(call(number)) for number in range(many)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    late = asyncio.create_task(call(many))
+    await asyncio.sleep(0)
+    assert runs.sizes == [many]
+    runs.gate.set()
+    await asyncio.gather(*calls, late)
+    assert [batches for _, batches in seen] == [2] * (many + 1)
+    assert many in [number for number, _ in seen[: 2 * coalesce.TOLD_AT_ONCE]]
+    assert await runs.is_whole()
+
+
+async def test_a_lane_that_is_stopped_while_it_tells_leaves_nobody_waiting() -> None:
+    runs = Runs(is_gathering=True, batch_max=200)
+    calls = [asyncio.create_task(runs.coalescer.submit(number)) for number in range(9 * coalesce.TOLD_AT_ONCE)]
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    (lane,) = runs.coalescer._tasks
+    lane.cancel()
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    told = [end for end in ends if isinstance(end, int)]
+    assert coalesce.TOLD_AT_ONCE <= len(told) < len(ends)
+    assert all(isinstance(end, int | asyncio.CancelledError) for end in ends)
+    assert await runs.is_whole()
+
+
 @pytest.mark.parametrize("answers", [[], [1], [1, 2, 3]])
 async def test_a_wrong_number_of_results_loses_no_lane_and_repeats_nothing(answers: list[int]) -> None:
     runs = Runs()

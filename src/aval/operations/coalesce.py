@@ -132,7 +132,7 @@ class Coalescer(Generic[CallT, ResultT]):
         await self._tell(answered)
 
     async def _tell(self, answered: Sequence[tuple[_Entry[CallT, ResultT], ResultT | Exception]]) -> None:
-        """Hand out results a few at a time, so that the next batch, which has begun, waits for few answers to be made."""
+        """Hand out results a few at a time, so that the next batch, which has begun, waits for few answers only."""
         try:
             for number, (entry, result) in enumerate(answered):
                 if number % TOLD_AT_ONCE == 0:
