@@ -186,7 +186,8 @@ class Pipeline:
             check_syntax(call, route, query)
             return await self._run(call, route)
         except Refusal:
-            if route.is_hot and not call.is_verified:  # a revoked caller learns nothing but that
+            is_recalled = (call.principal or call.caller_of_redemption) and not call.is_verified
+            if route.is_hot and is_recalled:  # a revoked caller learns nothing but that
                 await self._refresh(call, route)
             raise
 

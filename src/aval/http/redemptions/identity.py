@@ -95,7 +95,7 @@ class Redeemers:
         if is_counted:
             self._rates.check(found.application_key, found.calls_per_minute, time.monotonic())
         call.caller_of_redemption = self._admitted(call, found, caller, access)
-        if caller.kind is CallerKind.IMPERSONATOR and _API_KEY.fullmatch(bearer):
+        if route.is_hot and caller.kind is CallerKind.IMPERSONATOR and _API_KEY.fullmatch(bearer):
             self._remember(call, bearer, found)
 
     def _is_recalled(self, call: Call, route: Route) -> bool:
