@@ -3,7 +3,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -279,13 +279,15 @@ async def test_a_key_hashed_under_an_older_secret_works_until_that_secret_is_gon
     integrator = (await make_integrator(db)).key
     api_key = (await make_credential(db, integrator)).api_key
     older = make_keyring()
-    newest = Key(Purpose.CREDENTIAL, "credential-2", b"n" * 32, older.current(Purpose.CREDENTIAL).created_at)
+    made_at = older.current(Purpose.CREDENTIAL).created_at + timedelta(days=1)
+    newest = Key(Purpose.CREDENTIAL, "credential-2", b"n" * 32, made_at)
     parts = make_parts(db)
     keys = KeyringHolder(Keyring([*(key for purpose in Purpose for key in older.all_of(purpose)), newest]))
     parts.keyring = keys
     call = Client(App(parts, probe_routes()), api_key)
     assert (await call("PUT", HOT, {})).status == 200
     keys.keyring = Keyring([newest])
+    assert (await call("PUT", HOT, {})).code == "GDF000014"  # whoever was known by it, too
     assert (await call("PUT", COLD, {})).code == "GDF000014"
 
 

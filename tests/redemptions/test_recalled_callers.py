@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from aval.domain.keyring import Key, Keyring, Purpose
+from aval.http.rates import CallsInProgress, too_many_requests
 from aval.operations.change_application import change_application
 from aval.operations.redemption_desk import PurchaseHooks
 from aval.operations.rotate_application_keys import revoke_application_key
@@ -164,6 +167,60 @@ async def test_a_revoked_caller_learns_nothing_of_what_they_sent(buyer: Buyer) -
     ):
         assert (reply.status, reply.code) == (401, "GDF000014"), reply.body
     assert kept.code == "RDM000084"
+
+
+async def test_a_revoked_caller_is_not_told_that_the_campaign_is_busy(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise too_many_requests("busy", 1)
+
+    buyer = await Buyer.make(redemptions, policy={}, has_phone=False, mode="live")
+    assert (await buyer.buy(headers=buyer.impersonated)).status == 201
+    with monkeypatch.context() as patched:
+        patched.setattr(CallsInProgress, "enter", refuse)
+        assert (await buyer.buy(headers=buyer.impersonated)).status == 429
+        await end_key(buyer)
+        assert (await buyer.buy(headers=buyer.impersonated)).status == 401
+
+
+async def test_a_revoked_key_does_not_use_up_the_calls_of_its_application(buyer: Buyer) -> None:
+    await change(buyer, calls_per_minute=12)
+    waiting = await bought(buyer)
+    await end_key(buyer)
+    too_long = {"parameters": {"nota": "x" * 20_000}}
+    for _ in range(8):
+        assert (await buyer.buy(a_purchase(10), headers=buyer.impersonated)).status == 401
+        assert (await buyer.buy(a_purchase(10, **too_long), headers=buyer.impersonated)).status == 401
+        assert (await buyer.validate(waiting, headers=buyer.impersonated)).status == 401
+    assert (await buyer.buy(a_purchase(10))).status == 202  # as the participant, through the same application
+
+
+async def test_recalled_calls_are_counted_once_each(buyer: Buyer) -> None:
+    """Those that are refused unread too, and those whose caller had to be looked up again."""
+    await change(buyer, calls_per_minute=5)
+    await bought(buyer)
+    await bought(buyer)
+    assert (await buyer.buy({"items": "nada"}, headers=buyer.impersonated)).status == 400
+    await patch(buyer, name="Clube Novo")
+    await bought(buyer)
+    await bought(buyer)
+    refused = await buyer.buy(a_purchase(10), headers=buyer.impersonated)
+    assert (refused.status, refused.code) == (429, "RDM000927")
+
+
+async def test_nobody_is_recalled_by_a_credential_secret_that_is_gone(buyer: Buyer) -> None:
+    holder: Any = buyer.stage.parts.keyring
+    older = holder.keyring
+    keys = [key for purpose in Purpose for key in older.all_of(purpose)]
+    newest = Key(Purpose.CREDENTIAL, "credential-2", b"n" * 32, datetime(2026, 2, 1, tzinfo=UTC))
+    try:
+        holder.keyring = Keyring([*keys, newest])
+        await bought(buyer)
+        holder.keyring = Keyring([newest, *(key for key in keys if key.purpose is not Purpose.CREDENTIAL)])
+        assert (await buyer.buy(a_purchase(10), headers=buyer.impersonated)).status == 401
+    finally:
+        holder.keyring = older
 
 
 async def test_no_purchase_is_made_by_a_key_that_ended_before_the_call_began(buyer: Buyer) -> None:

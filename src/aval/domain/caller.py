@@ -65,6 +65,7 @@ class Recalled(msgspec.Struct, frozen=True):
     key: KeyState
     username: str
     catalog_id: str
+    calls_per_minute: int | None
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -76,7 +76,7 @@ class Authenticator:
     def __init__(self, db: Database, keyring: KeyringSource, *, cached_max: int) -> None:
         self._db = db
         self._keyring = keyring
-        self._by_hash: Recent[bytes, Principal] = Recent(cached_max)
+        self._by_hashes: Recent[tuple[bytes, ...], Principal] = Recent(cached_max)  # of all keys there are
         self._by_client_key: Recent[UUID, Signer] = Recent(cached_max)
 
     async def identify(self, call: Call, route: Route) -> Signer | None:
@@ -128,13 +128,13 @@ class Authenticator:
             )
 
     async def _bearer(self, call: Call, *, is_cache_allowed: bool) -> Principal:
-        hashes = self._hashes_of(call, _API_KEY)
-        cached = self._by_hash.get(hashes[0]) if is_cache_allowed else None
+        hashes = tuple(self._hashes_of(call, _API_KEY))
+        cached = self._by_hashes.get(hashes) if is_cache_allowed else None
         if cached is not None:
             return cached
         async with self._db.connection() as connection:
             principal = await find_principal_by_api_key_hashes(connection, hashes)
-        self._by_hash.put(hashes[0], principal)
+        self._by_hashes.put(hashes, principal)
         if principal is None:
             raise bad_credentials()
         call.is_verified = True

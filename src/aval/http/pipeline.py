@@ -9,7 +9,7 @@ import structlog
 from aval.domain.errors import Refusal
 from aval.domain.principal import PrincipalStale
 from aval.http.answers import send_and_close, send_answer
-from aval.http.auth import Authenticator, check_scope
+from aval.http.auth import Authenticator, Signer, check_scope
 from aval.http.edge import Answer, Call, Route, StateUnknown
 from aval.http.limits import (
     DIRECT,
@@ -142,8 +142,17 @@ class Pipeline:
         if exchange.is_body_pending:
             check_declared_size(call.headers, route.body_limit)
         signer = await self._authenticator.identify(call, route)
-        if route.audience == "redemption":
-            await self._redeemers.admit(call, route)
+        if route.audience != "redemption":
+            return await self._admitted(call, route, exchange, signer)
+        await self._redeemers.admit(call, route)
+        try:
+            return await self._admitted(call, route, exchange, signer)
+        except Refusal:
+            if call.caller_of_redemption and not call.is_verified:  # not handled, and so not counted yet
+                await self._redeemers.look_up(call, route)
+            raise
+
+    async def _admitted(self, call: Call, route: Route, exchange: Exchange, signer: Signer | None) -> Answer:
         if exchange.is_body_pending and route.is_streamed:
             call.chunks = self._chunks(exchange, route)
         elif exchange.is_body_pending:
@@ -156,8 +165,8 @@ class Pipeline:
         if signer is not None:  # before anything counts for the caller: a client key is no secret
             target = f"{call.path}?{query.decode('latin-1')}" if query else call.path
             await self._authenticator.verify(signer, call, target)
-        self._enter(call)
         try:
+            self._enter(call)
             return await self._handled(call, route, query)
         finally:
             call.release()
@@ -173,6 +182,7 @@ class Pipeline:
             campaign = call.caller_of_redemption.campaign
             if campaign is not None and not campaign.is_sandbox:
                 call.leave = self._in_progress.enter(campaign.key)
+            self._redeemers.count(call)
         if call.principal is None:
             return
         integrator = call.principal.integrator

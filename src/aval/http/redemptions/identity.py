@@ -66,8 +66,8 @@ class Redeemers:
         self._issuer_keys = IssuerKeys(parts.outbound, parts.settings.jwks)
         self._rates = MinuteRates()
         self._desk = parts.redemption_desk
-        # By hashes, never by what was sent.
-        self._by_key: Recent[tuple[bytes, bytes], Identified] = Recent(parts.settings.principals_cached_max)
+        # By hashes, never by what was sent; by all of them, so that nobody is recalled by a key that was dropped since.
+        self._by_key: Recent[tuple[bytes, ...], Identified] = Recent(parts.settings.principals_cached_max)
         self._participants: Recent[tuple[UUID, UUID], KnownParticipant] = Recent(parts.settings.principals_cached_max)
         self._look_up: Coalescer[_Sent, Identified | None] = Coalescer(
             self._identified, key_of=id, batch_max=LOOK_UPS_MAX, lanes=LOOK_UP_LANES
@@ -82,11 +82,13 @@ class Redeemers:
         await self.look_up(call, route)
 
     async def look_up(self, call: Call, route: Route, *, is_counted: bool = True) -> None:
-        """The same by PostgreSQL alone; not counted again for a call that was admitted before."""
+        """The same by PostgreSQL alone; not counted again for a call that was counted before."""
         access = route.access
         assert access is not None
         bearer = _bearer_of(call)
         call.is_verified = True
+        if call.caller_of_redemption is not None:  # who was only recalled, and may be nobody by now
+            self._by_key.put(self._hashes_of(call, bearer), None)
         if _ADMIN_KEY.fullmatch(bearer):
             call.caller_of_redemption = await self._operator(bearer)
             check_access(call.redeemer, access)
@@ -97,6 +99,15 @@ class Redeemers:
         call.caller_of_redemption = self._admitted(call, found, caller, access)
         if route.is_hot and caller.kind is CallerKind.IMPERSONATOR and _API_KEY.fullmatch(bearer):
             self._remember(call, bearer, found)
+
+    def count(self, call: Call) -> None:
+        """Count a call whose caller was recalled, once it is there as a whole; the others are counted as they come.
+
+        What a revoked caller only begins is never looked up, and does not use up the calls of the application.
+        """
+        recalled = call.redeemer.recalled
+        if recalled is not None:
+            self._rates.check(recalled.key.application_key, recalled.calls_per_minute, time.monotonic())
 
     def _is_recalled(self, call: Call, route: Route) -> bool:
         """Set the caller to one who was looked up before; one who would be refused is looked up again."""
@@ -110,12 +121,11 @@ class Redeemers:
             if found is None:
                 return False
             caller = self._admitted(call, found, _application(found, found.scopes, CallerKind.IMPERSONATOR), access)
-            self._rates.check(found.application_key, found.calls_per_minute, time.monotonic())
         except Refusal:
             return False
         assert found.key is not None
         (participant,) = found.participants.values()
-        recalled = Recalled(found.key, participant.username, participant.catalog_id)
+        recalled = Recalled(found.key, participant.username, participant.catalog_id, found.calls_per_minute)
         call.caller_of_redemption = replace(caller, recalled=recalled)
         return True
 
@@ -132,8 +142,8 @@ class Redeemers:
         for key, participant in found.participants.items():
             self._participants.put((found.campaign.key, key), participant)
 
-    def _hashes_of(self, call: Call, bearer: str) -> tuple[bytes, bytes]:
-        return self._hashes(_subscription_key_of(call))[0], self._hashes(bearer)[0]
+    def _hashes_of(self, call: Call, bearer: str) -> tuple[bytes, ...]:
+        return (*self._hashes(_subscription_key_of(call)), *self._hashes(bearer))
 
     @staticmethod
     def _admitted(call: Call, found: Identified, caller: Caller, access: Access) -> Caller:
