@@ -1,5 +1,6 @@
 """What a request for a purchase is held against, and in which order (redemptions.md §4.1)."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 
 from aval.domain.purchase_request import ItemVerdict, PurchaseRequest, RiskDecision
 from aval.operations.request_purchase import PurchaseRules
+from aval.storage import purchase_inserts
 from tests.buyers import ENABLED, Buyer, a_purchase, an_item
-from tests.factories import make_keyring
+from tests.factories import Client, make_keyring
 from tests.redemption_stage import RedemptionStage, reason_of
 
 HUGE = 999_999_999_999
@@ -403,3 +405,24 @@ async def test_whoever_is_on_the_block_list_is_denied(
         "Entre em contato com a central de atendimento para confirmar algumas informações.",
     )
     await nothing_is_left(buyer)
+
+
+async def test_a_purchase_whose_reserve_is_not_made_is_not_kept(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However that might come about: alone and with neighbours, under a second factor and without."""
+    buyers = [
+        await Buyer.make(redemptions, has_phone=has_phone, policy=ENABLED if has_phone else {})
+        for has_phone in (True, False)
+    ]
+    spoiled = purchase_inserts._INSERT.replace("r.debited_points > 0\n    returning", "false\n    returning")
+    assert spoiled != purchase_inserts._INSERT
+    monkeypatch.setattr(purchase_inserts, "_INSERT", spoiled)
+    client = Client(redemptions.app)
+    calls = [
+        client("POST", "/purchases", a_purchase(10), **{n.lower(): t for n, t in each.headers.items()})
+        for each in buyers
+    ]
+    assert [reply.status for reply in await asyncio.gather(*calls)] == [500, 500]
+    for buyer in buyers:
+        await nothing_is_left(buyer)
