@@ -4,6 +4,7 @@ Many calls share one transaction; what is counted of a participant is counted un
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -49,6 +50,7 @@ from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
 
 KEYS_EACH = 5  # of audit record, event, message, and up to two lines of the ledger
+NO_TURN: AbstractAsyncContextManager[object] = nullcontext()
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
 
@@ -107,23 +109,25 @@ async def request_purchases(
     keyring: Keyring,
     rules: PurchaseRules,
     may_wait: bool = True,
+    turn: AbstractAsyncContextManager[object] = NO_TURN,
 ) -> list[Requested]:
     """Judge and store requests of different participants set-wise; one result each, after the commit.
 
-    What counts no messages is judged by what is read without a lock, and stored if all of it still holds. For each
-    what was made, a Refusal, or ALONE if it is to be judged again; with `may_wait` each is judged under its guard, no
-    result is ALONE, and who never wins has LockNotWon. Raises LockNotWon.
+    What counts no messages is judged by what is read without a lock, and stored in its `turn` if all of it still holds:
+    while one batch is stored the next is judged, and none is stored beside another. For each what was made, a Refusal,
+    or ALONE if it is to be judged again; with `may_wait` each is judged under its guard, no result is ALONE, and who
+    never wins has LockNotWon. Raises LockNotWon.
     """
     kid = keyring.current(Purpose.TOKEN).kid
     if not may_wait and not any(request.has_budgets for request in requests):
         async with db.reading() as connection:
             known = _Known(await read_redeemers(connection, requests))
             judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=False))
-        async with db.connection() as connection:
+        async with turn, db.connection() as connection:
             return await _stored(connection, judged)
     answers: list[Requested] = []
     for _ in range(TRIES_MAX):
-        async with db.transaction() as connection:
+        async with turn, db.transaction() as connection:
             known = await _known_under_guard(connection, requests, rules.figures, may_wait=may_wait)
             judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=may_wait))
             answers = await _stored(connection, judged)
