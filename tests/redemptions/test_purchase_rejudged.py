@@ -69,6 +69,15 @@ async def reject_document(buyer: Buyer) -> Reply:
     return await sender.decide(str(document[0]), "reject", "altered")
 
 
+async def switch_on(buyer: Buyer) -> Reply:
+    return await buyer.stage.policy(buyer.campaign, **ENABLED)
+
+
+async def pause(buyer: Buyer) -> Reply:
+    path = f"/campaigns/{buyer.campaign.campaign_id}"
+    return await buyer.stage.call("PATCH", path, {"status": "paused"}, headers=await buyer.stage.operator())
+
+
 async def take_points(buyer: Buyer) -> Reply:
     return await change_points(buyer, -13_000)
 
@@ -133,6 +142,9 @@ CASES = {
     "a participant who pays by card is suspended": Case(suspend, {}, "322", pay_by_card),
     "the participant is erased": Case(erase, {}, "322"),
     "a document is rejected": Case(reject_document, REVIEWED, "RDM000911"),
+    "the second factor is switched on": Case(switch_on, {}, "RDM000911"),
+    "the campaign is paused": Case(pause, {}, "RDM000914"),
+    "the campaign is paused under a second factor": Case(pause, ENABLED, "RDM000914"),
     "points are taken away": Case(take_points, {}, "332"),
     "points are taken away under a second factor": Case(take_points, ENABLED, "332"),
     "points are given": Case(give_points, ENABLED, None),

@@ -230,9 +230,7 @@ async def test_no_purchase_is_made_by_a_key_that_ended_before_the_call_began(buy
     async def keep_buying() -> None:
         while not ended.is_set() or len(late) < 8:
             began_after = ended.is_set()
-            reply = await buyer.buy(
-                a_purchase(1, items=None) if began_after else a_purchase(1), headers=buyer.impersonated
-            )
+            reply = await buyer.buy(a_purchase(1), headers=buyer.impersonated)
             if began_after:
                 late.append(reply.status)
 

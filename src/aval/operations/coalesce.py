@@ -114,22 +114,25 @@ class Coalescer(Generic[CallT, ResultT]):
         return batch
 
     async def _lane(self, batch: list[_Entry[CallT, ResultT]]) -> None:
-        answered: list[tuple[_Entry[CallT, ResultT], ResultT | Exception]] = []
         try:
-            for entry, result in zip(batch, await self._run_together(batch), strict=True):
-                if isinstance(result, Postponed):
-                    self._start(self._run_alone(entry))
-                else:
-                    answered.append((entry, result))
+            results = await self._run_together(batch)
         except BaseException:
             self._abandon(batch)
+            self._free_lane()
             raise
-        finally:
-            for entry, _ in answered:
+        answered: list[tuple[_Entry[CallT, ResultT], ResultT | Exception]] = []
+        for entry, result in zip(batch, results, strict=True):
+            if isinstance(result, Postponed):
+                self._start(self._run_alone(entry))
+            else:
                 self._forget(entry)
-            self._lanes_free += 1
-            self._wake()
+                answered.append((entry, result))
+        self._free_lane()
         await self._tell(answered)
+
+    def _free_lane(self) -> None:
+        self._lanes_free += 1
+        self._wake()
 
     async def _tell(self, answered: Sequence[tuple[_Entry[CallT, ResultT], ResultT | Exception]]) -> None:
         """Hand out results a few at a time, so that the next batch, which has begun, waits for few answers only."""

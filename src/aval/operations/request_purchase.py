@@ -1,6 +1,7 @@
 """Accept requests for purchases: check them in the documented order, store them, reserve points, promise the token.
 
-Many calls share one transaction; what is counted of a participant is counted under their row's lock (docs/adr/0037).
+Many calls share one statement. What a request is judged by is read without a lock and held against what is there when
+it is stored (docs/adr/0045), or, where messages are counted, read under the participant's lock (docs/adr/0037).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -123,10 +123,12 @@ with input as (
                  alphabets text, expires_at timestamptz, can_resend_at timestamptz, resends_left smallint,
                  resend_cooldown_seconds smallint, approval_deadline timestamptz, message_id uuid)
 ), asked as materialized (
-    select integrator_id, participant_id, purchase_id, revision, entry_count from input
+    select integrator_id, participant_id, purchase_id, policy_version, revision, entry_count from input
 ), held as (
     select a.purchase_id
       from asked a
+      join campaigns c on c.integrator_id = a.integrator_id and c.policy_version = a.policy_version
+           and c.status = 'active'
       join participants q on q.integrator_id = a.integrator_id and q.participant_id = a.participant_id
            and q.revision = a.revision
       join points_accounts w on w.integrator_id = a.integrator_id and w.participant_id = a.participant_id
@@ -216,8 +218,8 @@ select array_agg(r.purchase_id) as made,
 async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraft]) -> frozenset[UUID]:
     """Store purchases of different participants with all that belongs to them, in one statement.
 
-    Answers the keys that were stored. Nothing exists of a missing one: its participant or account is not as it was
-    read, or is held by somebody, or its Idempotency-Key was stored meanwhile.
+    Answers the keys that were stored. Nothing exists of a missing one: its campaign, participant or account is not
+    as it was read, or is held by somebody, or its Idempotency-Key was stored meanwhile.
     """
     drafts = sorted(drafts, key=_order_of_keys)  # another batch with some of the same keys waits in the same order
     made = await connection.fetchval(
