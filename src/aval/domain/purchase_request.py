@@ -112,7 +112,10 @@ class CampaignChanged(Exception):
 
 
 class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What PostgreSQL knows about one request, read under the participant's lock; `onboarding` under 2FA only."""
+    """What PostgreSQL knows about one request as of `now`; `onboarding` under 2FA only.
+
+    All of the participant holds as long as `revision` and `entry_count` are the same; under the guard they stay.
+    """
 
     now: datetime
     policy_version: int
@@ -127,7 +130,11 @@ class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     orders_today: int
     points_today: int
     pending: int
-    is_blocked: bool
+    revision: int = 0
+    entry_count: int = 0
+    document_index: bytes = b""
+    number_index: bytes | None = None
+    is_blocked: bool = False
     onboarding: Onboarding | None = None
     device: DeviceFact | None = None
     number_sent: Sequence[datetime] = ()

@@ -17,7 +17,6 @@ from aval.domain.budget import NO_HISTORY, BudgetFigures, BudgetStop, is_digits_
 from aval.domain.challenge import Challenge
 from aval.domain.errors import Refusal
 from aval.domain.keyring import Keyring, Purpose
-from aval.domain.onboarding import onboarding_of
 from aval.domain.principal import PrincipalStale
 from aval.domain.purchase import Purchase, details_of
 from aval.domain.purchase_request import (
@@ -42,10 +41,9 @@ from aval.storage.message_counts import read_message_histories
 from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
 from aval.storage.purchase_requests import (
     ParticipantId,
-    Redeemer,
     guard_redeemers,
     lock_numbers_in_use,
-    read_redeemers,
+    read_purchase_facts,
 )
 from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
@@ -96,7 +94,7 @@ def _chances(count: int) -> Iterator[_Chance]:
 class _Known:
     """What was read for a batch; of budgets and messages only where they are limited."""
 
-    redeemers: Sequence[Redeemer | PrincipalStale | None]
+    facts: Sequence[PurchaseFacts | PrincipalStale | None]
     held: Collection[ParticipantId] | None = None  # whose guard is taken; None: nobody's, and nobody's was tried
     stops: Mapping[ParticipantId, BudgetStop | None] = field(default_factory=dict)
     is_digits_spent: Mapping[ParticipantId, bool] = field(default_factory=dict)
@@ -122,7 +120,7 @@ async def request_purchases(
     kid = keyring.current(Purpose.TOKEN).kid
     if not may_wait and not any(request.has_budgets for request in requests):
         async with db.reading() as connection:
-            known = _Known(await read_redeemers(connection, requests))
+            known = _Known(await read_purchase_facts(connection, requests))
             judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=False))
         async with turn, db.connection() as connection:
             return await _stored(connection, judged)
@@ -149,17 +147,17 @@ async def _known_under_guard(
     )
     counted = [participant for participant in counted if participant in held]
     await lock_numbers_in_use(connection, counted)
-    redeemers = await read_redeemers(connection, requests)
-    stops, is_digits_spent = await _budgets(connection, requests, counted, redeemers, figures)
-    numbers = await _numbers(connection, requests, counted, redeemers)
-    return _Known(redeemers, held, stops, is_digits_spent, numbers)
+    facts = await read_purchase_facts(connection, requests)
+    stops, is_digits_spent = await _budgets(connection, requests, counted, facts, figures)
+    numbers = await _numbers(connection, requests, counted, facts)
+    return _Known(facts, held, stops, is_digits_spent, numbers)
 
 
 async def _budgets(
     connection: Connection,
     requests: Sequence[PurchaseRequest],
     counted: Sequence[ParticipantId],
-    redeemers: Sequence[Redeemer | PrincipalStale | None],
+    facts: Sequence[PurchaseFacts | PrincipalStale | None],
     figures: BudgetFigures,
 ) -> tuple[dict[ParticipantId, BudgetStop | None], dict[ParticipantId, bool]]:
     """The budget that forbids each participant another token, and whether theirs of digits is spent."""
@@ -169,10 +167,10 @@ async def _budgets(
     _, sent = await read_message_histories(connection, counted, most=figures.approver_messages_24h_max)
     stops: dict[ParticipantId, BudgetStop | None] = {}
     is_digits_spent: dict[ParticipantId, bool] = {}
-    for request, known in zip(requests, redeemers, strict=True):
+    for request, known in zip(requests, facts, strict=True):
         participant = request.participant
         history = histories.get(participant, NO_HISTORY)
-        if isinstance(known, Redeemer) and participant in sent:
+        if isinstance(known, PurchaseFacts) and participant in sent:
             alphabet = Alphabet(request.caller.tenant.policy.token_alphabet)
             stop = token_stop(history, figures, alphabet, known.now)
             stops[participant] = stop or operation_stop(sent[participant], figures, known.now, has_message=True)
@@ -184,16 +182,14 @@ async def _numbers(
     connection: Connection,
     requests: Sequence[PurchaseRequest],
     counted: Sequence[ParticipantId],
-    redeemers: Sequence[Redeemer | PrincipalStale | None],
+    facts: Sequence[PurchaseFacts | PrincipalStale | None],
 ) -> dict[ParticipantId, NumberState]:
     if not counted:
         return {}
     phones = {
         request.participant: (request.participant[0], device.key)
-        for request, known in zip(requests, redeemers, strict=True)
-        if request.participant in counted
-        and isinstance(known, Redeemer)
-        and (device := known.onboarding.device) is not None
+        for request, known in zip(requests, facts, strict=True)
+        if request.participant in counted and isinstance(known, PurchaseFacts) and (device := known.device) is not None
     }
     states = await read_numbers(connection, phones.values())
     return {participant: states[phone] for participant, phone in phones.items()}
@@ -204,43 +200,32 @@ def _judge(
 ) -> list[_Judged]:
     judged: list[_Judged] = []
     numbers: set[bytes] = set()  # to which a neighbour's message may be promised
-    for request, redeemer, chance in zip(requests, known.redeemers, _chances(len(requests)), strict=True):
-        if isinstance(redeemer, PrincipalStale):
-            judged.append(redeemer)
+    for request, facts, chance in zip(requests, known.facts, _chances(len(requests)), strict=True):
+        if isinstance(facts, PrincipalStale):
+            judged.append(facts)
         elif known.held is not None and request.participant not in known.held and not may_wait:
             judged.append(ALONE)
-        elif redeemer is None:
+        elif facts is None:
             judged.append(Refusal("rdm.participant_not_found"))
-        elif request.has_budgets and redeemer.number_index in numbers:
+        elif request.has_budgets and facts.number_index in numbers:
             judged.append(ALONE)
         else:
-            judged.append(_judged(request, redeemer, _facts(request, redeemer, known, rules), kid, chance))
-            if request.has_budgets and redeemer.number_index is not None:
-                numbers.add(redeemer.number_index)
+            judged.append(_judged(request, _with_limits(request, facts, known, rules), kid, chance))
+            if request.has_budgets and facts.number_index is not None:
+                numbers.add(facts.number_index)
     return judged
 
 
-def _facts(request: PurchaseRequest, redeemer: Redeemer, known: _Known, rules: PurchaseRules) -> PurchaseFacts:
+def _with_limits(request: PurchaseRequest, facts: PurchaseFacts, known: _Known, rules: PurchaseRules) -> PurchaseFacts:
+    """The facts with what the deployment forbids, and the budgets and messages where they are limited."""
+    is_blocked = facts.document_index in rules.blocked or facts.number_index in rules.blocked
+    if not (is_blocked or request.has_budgets):
+        return facts
     participant = request.participant
     number = known.numbers.get(participant)
-    policy = request.caller.tenant.policy
-    return PurchaseFacts(
-        now=redeemer.now,
-        policy_version=redeemer.policy_version,
-        campaign_status=redeemer.campaign_status,
-        participant_status=redeemer.status,
-        participant_name=redeemer.name,
-        profile_sealed=redeemer.profile_sealed,
-        catalog_id=redeemer.catalog_id,
-        available=redeemer.available,
-        twin_key=redeemer.twin_key,
-        twin_fingerprint=redeemer.twin_fingerprint,
-        orders_today=redeemer.orders_today,
-        points_today=redeemer.points_today,
-        pending=redeemer.pending,
-        is_blocked=redeemer.document_index in rules.blocked or redeemer.number_index in rules.blocked,
-        onboarding=onboarding_of(policy, redeemer.onboarding) if request.is_two_factor else None,
-        device=redeemer.onboarding.device,
+    return replace(
+        facts,
+        is_blocked=is_blocked,
         number_sent=() if number is None else number.sent,
         budget_stop=known.stops.get(participant),
         is_digits_budget_spent=known.is_digits_spent.get(participant, False),
@@ -248,7 +233,7 @@ def _facts(request: PurchaseRequest, redeemer: Redeemer, known: _Known, rules: P
 
 
 def _judged(
-    request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str, chance: _Chance
+    request: PurchaseRequest, facts: PurchaseFacts, kid: str, chance: _Chance
 ) -> PurchaseDraft | UUID | Exception:
     """The draft of a purchase, the key of its twin, or why it is refused or is to come again."""
     try:
@@ -258,19 +243,17 @@ def _judged(
         refuse_purchase(request, facts)
     except (Refusal, CampaignChanged) as refusal:
         return refusal
-    return _draft(request, redeemer, facts, kid, chance)
+    return _draft(request, facts, kid, chance)
 
 
-def _draft(
-    request: PurchaseRequest, redeemer: Redeemer, facts: PurchaseFacts, kid: str, chance: _Chance
-) -> PurchaseDraft:
+def _draft(request: PurchaseRequest, facts: PurchaseFacts, kid: str, chance: _Chance) -> PurchaseDraft:
     purchase = new_purchase(request, facts, chance.code)
     told = told_of(purchase, request.correlation_id)
     audit_key, event_key, message_key, entry_key, second_entry_key = chance.keys
     draft = PurchaseDraft(
         purchase=purchase,
-        revision=redeemer.revision,
-        entry_count=redeemer.entry_count,
+        revision=facts.revision,
+        entry_count=facts.entry_count,
         actor=request.caller.actor,
         audit_key=audit_key,
         audit_details={

@@ -1,15 +1,11 @@
 """Requests for purchases, set-wise: guards, and the facts under them."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from uuid import UUID
 
-import msgspec
-
-from aval.domain.caller import Recalled
-from aval.domain.onboarding import OnboardingFacts
+from aval.domain.onboarding import onboarding_of
 from aval.domain.principal import PrincipalStale
-from aval.domain.purchase_request import PurchaseRequest
+from aval.domain.purchase_request import PurchaseFacts, PurchaseRequest
 from aval.storage.database import Connection, Row
 from aval.storage.onboarding import ONBOARDING_COLUMNS, ONBOARDING_TABLES, onboarding_facts
 from aval.storage.redeemers import is_unchanged, recalled_columns
@@ -62,32 +58,6 @@ async def lock_numbers_in_use(connection: Connection, participants: Collection[P
         await connection.execute(_LOCK_NUMBERS, *columns(sorted(set(participants))))
 
 
-class Redeemer(msgspec.Struct, frozen=True):
-    """A participant and their account as they were at `now`, and what a call needs of their past.
-
-    All of it holds as long as `revision` and `entry_count` are the same; under the guard they stay.
-    """
-
-    now: datetime
-    status: str
-    catalog_id: str
-    name: str
-    document_index: bytes
-    profile_sealed: bytes | None
-    revision: int
-    available: int
-    entry_count: int
-    twin_key: UUID | None
-    twin_fingerprint: bytes | None
-    orders_today: int
-    points_today: int
-    pending: int
-    number_index: bytes | None
-    policy_version: int
-    campaign_status: str
-    onboarding: OnboardingFacts
-
-
 # A day has 25 hours at most. What is counted as pending has an open window, swept or not.
 _READ = f"""
 select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v.name, v.document_index,
@@ -120,10 +90,10 @@ select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v
 """
 
 
-async def read_redeemers(
+async def read_purchase_facts(
     connection: Connection, requests: Sequence[PurchaseRequest]
-) -> list[Redeemer | PrincipalStale | None]:
-    """The participant of each request, in their order; None for one the campaign does not have.
+) -> list[PurchaseFacts | PrincipalStale | None]:
+    """What is known about each request, in their order; None for a participant the campaign does not have.
 
     Read under the guard, what is answered stays; without it, it is held against revisions when it is written.
     PrincipalStale for a caller who is not what they were recalled as.
@@ -134,35 +104,38 @@ async def read_redeemers(
         for request in requests
     ]
     rows = await connection.fetch(_READ, *columns(asked), numbers, *keys)
-    return [_redeemer(row, request.caller.recalled) for row, request in zip(rows, requests, strict=True)]
+    return [_facts(row, request) for row, request in zip(rows, requests, strict=True)]
 
 
-def _redeemer(row: Row, recalled: Recalled | None) -> Redeemer | PrincipalStale | None:
+def _facts(row: Row, request: PurchaseRequest) -> PurchaseFacts | PrincipalStale | None:
+    recalled, status = request.caller.recalled, row["participant_status"]
     if not row["is_unchanged"]:
         return PrincipalStale()
     if recalled is not None and (row["username"], row["catalog_id"]) != (recalled.username, recalled.catalog_id):
         return PrincipalStale()
-    if row["participant_status"] is None:
+    if status is None:
         return None
-    return Redeemer(
-        row["now"],
-        row["participant_status"],
-        row["catalog_id"],
-        row["name"],
-        row["document_index"],
-        row["profile_sealed"],
-        row["revision"],
-        row["available"],
-        row["entry_count"],
-        row["purchase_id"],
-        row["request_fingerprint"],
-        row["orders"],
-        row["points"],
-        row["pending"],
-        row["number_index"],
-        row["policy_version"],
-        row["campaign_status"],
-        onboarding_facts(row, row["participant_status"]),
+    onboarding = onboarding_facts(row, status)
+    return PurchaseFacts(
+        now=row["now"],
+        policy_version=row["policy_version"],
+        campaign_status=row["campaign_status"],
+        participant_status=status,
+        participant_name=row["name"],
+        profile_sealed=row["profile_sealed"],
+        catalog_id=row["catalog_id"],
+        available=row["available"],
+        twin_key=row["purchase_id"],
+        twin_fingerprint=row["request_fingerprint"],
+        orders_today=row["orders"],
+        points_today=row["points"],
+        pending=row["pending"],
+        revision=row["revision"],
+        entry_count=row["entry_count"],
+        document_index=row["document_index"],
+        number_index=row["number_index"],
+        onboarding=onboarding_of(request.caller.tenant.policy, onboarding) if request.is_two_factor else None,
+        device=onboarding.device,
     )
 
 
