@@ -168,6 +168,7 @@ async def api_parts(settings: Settings, dsn: str, stack: AsyncExitStack) -> Part
             body_timeout=settings.http.body_timeout,
             integrator_calls_max=settings.http.integrator_calls_max,
             operation_waiting_max=settings.http.operation_waiting_max,
+            callers_recalled_max=settings.http.callers_recalled_max,
             has_access_log=settings.deployment.log_level in ("debug", "info"),
             public_url=settings.http.public_url.rstrip("/"),
             jwks=_jwks_policy(settings),

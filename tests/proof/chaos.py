@@ -169,6 +169,7 @@ async def gathering_storm(chance: random.Random) -> AsyncIterator[Storm]:
             running_deployment(apis=2, workers=2, **SETTINGS) as aval,
             running_integrators(aval, session, receiver_url, chance) as integrators,
         ):
+            await _tell_of_deadlocks(aval)
             faults = Faults(aval, chance, violations)
             load = Load(aval, integrators, violations, faults.is_down)
             watch = Watch(aval.db, session, integrators, violations)
@@ -257,6 +258,13 @@ def figures_of(storm: Storm) -> str:
         f" {dict(faults.stops)}; {storm.watch.looks} snapshots, deadlocks {storm.watch.deadlocks}, connections"
         f" {storm.watch.connections}\n  answers {dict(load.statuses)}\n  {storm.end}"
     )
+
+
+async def _tell_of_deadlocks(aval: RunningAval) -> None:
+    """Let PostgreSQL say who waited for whom, which its log otherwise leaves out with all that may hold a statement."""
+    async with aval.db.connection() as connection:
+        await connection.execute("alter system set log_error_verbosity = 'default'")
+        await connection.execute("select pg_reload_conf()")
 
 
 def _told_of_deadlocks(aval: RunningAval) -> list[str]:

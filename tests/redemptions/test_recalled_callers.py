@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from aval.domain.keyring import Key, Keyring, Purpose
+from aval.http.app import build_app
 from aval.http.rates import CallsInProgress, too_many_requests
+from aval.http.redemptions import features
 from aval.operations.change_application import change_application
 from aval.operations.redemption_desk import PurchaseHooks
 from aval.operations.rotate_application_keys import revoke_application_key
@@ -52,6 +55,17 @@ async def test_a_hot_call_after_the_first_looks_nobody_up(buyer: Buyer, look_ups
     assert look_ups == [1]
     assert (await buyer.ask("GET", "/purchases/me", headers=buyer.impersonated)).status == 200
     assert look_ups == [1, 1]  # a call that decides nothing
+
+
+async def test_no_more_callers_are_recalled_than_the_deployment_lets(buyer: Buyer, look_ups: list[int]) -> None:
+    shared = {"campaign": buyer.campaign, "application": buyer.application}
+    other = await Buyer.make(buyer.stage, **shared)
+    parts = replace(buyer.stage.parts, settings=replace(buyer.stage.parts.settings, callers_recalled_max=1))
+    small = replace(buyer.stage, parts=parts, app=build_app(parts, [features.routes(parts)]))
+    look_ups.clear()
+    for each in (buyer, buyer, other, other, buyer):
+        await bought(replace(each, stage=small))
+    assert look_ups == [1, 1, 1]
 
 
 async def test_participants_and_applications_by_themselves_are_looked_up_each_time(

@@ -73,11 +73,11 @@ class Recent(Generic[Key, Value]):
 class Authenticator:
     """Finds out who calls; every method raises the refusal that answers a caller who is nobody."""
 
-    def __init__(self, db: Database, keyring: KeyringSource, *, cached_max: int) -> None:
+    def __init__(self, db: Database, keyring: KeyringSource, *, recalled_max: int) -> None:
         self._db = db
         self._keyring = keyring
-        self._by_hashes: Recent[tuple[bytes, ...], Principal] = Recent(cached_max)  # of all keys there are
-        self._by_client_key: Recent[UUID, Signer] = Recent(cached_max)
+        self._by_hashes: Recent[tuple[bytes, ...], Principal] = Recent(recalled_max)  # of all keys there are
+        self._by_client_key: Recent[UUID, Signer] = Recent(recalled_max)
 
     async def identify(self, call: Call, route: Route) -> Signer | None:
         """Set the caller of a call whose body is not read yet; a signer's body must then pass `verify`."""

@@ -46,7 +46,7 @@ class HttpSettings:
     body_timeout: timedelta = timedelta(seconds=15)
     integrator_calls_max: int = 32
     operation_waiting_max: int = 4
-    principals_cached_max: int = 10_000
+    callers_recalled_max: int = 10_000
     has_access_log: bool = True
     public_url: str = "http://127.0.0.1:8321"  # how clients reach the API; the issuer of access tokens
     jwks: JwksPolicy = JwksPolicy()

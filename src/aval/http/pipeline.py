@@ -67,7 +67,7 @@ class Pipeline:
 
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
-        self._authenticator = Authenticator(parts.db, parts.keyring, cached_max=settings.principals_cached_max)
+        self._authenticator = Authenticator(parts.db, parts.keyring, recalled_max=settings.callers_recalled_max)
         self._redeemers = Redeemers(parts)
         self._rates = RateLimiter()
         self._in_progress = CallsInProgress(settings.integrator_calls_max)

@@ -149,6 +149,12 @@ class HttpSettings:
     operation_waiting_max: int = kinds.count(
         "AVAL_OPERATION_WAITING_MAX", "4", "Calls that wait for one operation in one API process."
     )
+    callers_recalled_max: int = kinds.count(
+        "AVAL_CALLERS_RECALLED_MAX",
+        "10000",
+        "Callers of the hot routes that an API process recalls, of each kind: credentials of integrators, of "
+        "applications, and participants. Who called longest ago goes first, and is looked up again.",
+    )
     coalesce_rows_max: int = kinds.count(
         "AVAL_COALESCE_ROWS_MAX", "64", "Waiting calls that share one commit.", high=1000
     )

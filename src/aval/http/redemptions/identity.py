@@ -67,8 +67,8 @@ class Redeemers:
         self._rates = MinuteRates()
         self._desk = parts.redemption_desk
         # By hashes, never by what was sent; by all of them, so that nobody is recalled by a key that was dropped since.
-        self._by_key: Recent[tuple[bytes, ...], Identified] = Recent(parts.settings.principals_cached_max)
-        self._participants: Recent[tuple[UUID, UUID], KnownParticipant] = Recent(parts.settings.principals_cached_max)
+        self._by_key: Recent[tuple[bytes, ...], Identified] = Recent(parts.settings.callers_recalled_max)
+        self._participants: Recent[tuple[UUID, UUID], KnownParticipant] = Recent(parts.settings.callers_recalled_max)
         self._look_up: Coalescer[_Sent, Identified | None] = Coalescer(
             self._identified, key_of=id, batch_max=LOOK_UPS_MAX, lanes=LOOK_UP_LANES
         )
