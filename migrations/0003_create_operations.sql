@@ -29,7 +29,7 @@ create table operations (
 -- An item is an operation of its own that names its batch (docs/adr/0022).
 create unique index operations_by_batch on operations (batch_id, item_no, integrator_id) where batch_id is not null;
 create unique index operations_by_end_to_end_id on operations (end_to_end_id, integrator_id) where end_to_end_id is not null;
-create index operations_by_account on operations (account_id, created_at);
+create index operations_by_account on operations (account_id, created_at) where account_id is not null; -- 0017: some have none
 
 create table challenges (
     integrator_id           uuid not null,

@@ -59,7 +59,8 @@ create table points_entries (
     correlation_id     text not null,
     created_at         timestamptz not null,
     primary key (integrator_id, entry_id),
-    foreign key (integrator_id, participant_id) references points_accounts,
+    -- No key check of the account: a line is made of the row of its account, by the statement that moves it, and that
+    -- row stays for ever (docs/adr/0048).
     check ((entry_type in ('reserve', 'release', 'debit', 'reversal')) = (purchase_id is not null)),
     check ((entry_type = 'reversal') = (reversal_id is not null and order_id is not null))
 );

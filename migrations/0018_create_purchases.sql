@@ -12,11 +12,11 @@ create table purchases (
         'canceled', 'expired', 'partially_reversed', 'reversed')),
     rejection_reason      text check (rejection_reason in
         ('attempts_exceeded', 'approval_window_expired', 'device_changed', 'participant_suspended')),
-    -- Of rows that stay for ever, read by the statement before; a key check would lock one row for all purchases of a
-    -- campaign, as it would of the credential of a transfer (docs/adr/0045).
+    -- Of rows that stay for ever, read by the statement before, as the phone is: key checks would lock one row for all
+    -- purchases of a campaign, as they would of the credential of a transfer (docs/adr/0045, 0048).
     policy_version        integer not null,
     application_id        uuid not null,
-    device_id             uuid, -- the phone its tokens travel to; null without two-factor authentication
+    device_id             uuid, -- the phone its tokens travel to, as a contact; null without two-factor authentication
     catalog_id            text not null,
     channel_type          text not null,
     vendor_order_id       text check (char_length(vendor_order_id) between 1 and 64),
@@ -47,7 +47,6 @@ create table purchases (
     updated_at            timestamptz not null,
     primary key (integrator_id, purchase_id),
     foreign key (integrator_id, participant_id) references points_accounts,
-    foreign key (integrator_id, device_id) references phone_devices,
     check (products_points + shipping_points between 1 and 999999999999),
     check (debited_points + card_points = products_points + shipping_points),
     check (refunded_points between 0 and debited_points),

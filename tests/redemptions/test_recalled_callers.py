@@ -57,6 +57,27 @@ async def test_a_hot_call_after_the_first_looks_nobody_up(buyer: Buyer, look_ups
     assert look_ups == [1, 1]  # a call that decides nothing
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"x-subscription-key": ""},
+        {"username": ""},
+        {"username": "\N{LATIN SMALL LETTER E WITH ACUTE}"},
+        {"catalogId": "other"},
+        {"customerId": "other"},
+        {"participantid": "00000000-0000-4000-8000-000000000000"},
+        {"impersonatorUser": ""},
+    ],
+)
+async def test_nobody_is_recalled_by_other_headers(buyer: Buyer, change: dict[str, str], look_ups: list[int]) -> None:
+    await bought(buyer)
+    kept = {name: text for name, text in buyer.impersonated.items() if name.lower() not in map(str.lower, change)}
+    other = await buyer.buy(a_purchase(10), headers={**kept, **change})
+    assert other.status in (401, 403, 404, 422, 400), other.body
+    assert len(look_ups) == 1 + (other.status != 401)  # a malformed key of a subscription is nobody's at once
+    await bought(buyer)
+
+
 async def test_no_more_callers_are_recalled_than_the_deployment_lets(buyer: Buyer, look_ups: list[int]) -> None:
     shared = {"campaign": buyer.campaign, "application": buyer.application}
     other = await Buyer.make(buyer.stage, **shared)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -60,6 +61,8 @@ class Keyring:
         self._by_purpose = {
             p: _current_first([key for key in newest_first if key.purpose is p], settled_until) for p in Purpose
         }
+        credential_keys = b"".join(hashlib.sha256(key.secret).digest() for key in self._by_purpose[Purpose.CREDENTIAL])
+        self._recall_secret = hmac.digest(credential_keys, b"recall", hashlib.sha256)
 
     def current(self, purpose: Purpose) -> Key:
         """The key new things are made with; raises KeyMissing."""
@@ -82,6 +85,13 @@ class Keyring:
     def credential_hashes(self, credential: str) -> list[bytes]:
         """Keyed hashes of an API key under every live key, the current one first; 32 bytes each."""
         return [_keyed_hash(key, credential) for key in self.all_of(Purpose.CREDENTIAL)]
+
+    def recall_hash(self, told: bytes) -> bytes:
+        """Keyed hash under every live credential key at once, for what a process recalls by credentials; 32 bytes.
+
+        Whatever it recalls is forgotten when one of the keys comes or goes.
+        """
+        return hmac.digest(self._recall_secret, told, hashlib.sha256)
 
     def index_of(self, text: str) -> bytes:
         """Blind index of a CPF or phone for look-ups by equality; 32 bytes. The index key is never rotated."""
@@ -111,7 +121,7 @@ class Keyring:
         nonce_end = kid_end + SEAL_NONCE_BYTES
         key = self.find(purpose, sealed[1:kid_end].decode())
         try:
-            return AESGCM(key.secret[:32]).decrypt(sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode())
+            return _cipher(key.secret).decrypt(sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode())
         except InvalidTag:
             raise KeyMissing(purpose, key.kid) from None
 
@@ -126,7 +136,12 @@ def _current_first(newest_first: list[Key], settled_until: datetime | None) -> l
 def _sealed(key: Key, plaintext: bytes, associated: str, nonce: bytes) -> bytes:
     assert len(nonce) == SEAL_NONCE_BYTES
     kid = key.kid.encode()
-    return bytes([len(kid)]) + kid + nonce + AESGCM(key.secret[:32]).encrypt(nonce, plaintext, associated.encode())
+    return bytes([len(kid)]) + kid + nonce + _cipher(key.secret).encrypt(nonce, plaintext, associated.encode())
+
+
+@lru_cache
+def _cipher(secret: bytes) -> AESGCM:
+    return AESGCM(secret[:32])
 
 
 def _keyed_hash(key: Key, text: str) -> bytes:

@@ -48,7 +48,7 @@ from aval.storage.purchase_requests import (
 from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
 
-KEYS_EACH = 5  # of audit record, event, message, and up to two lines of the ledger
+KEYS_EACH = 4  # of audit record, event, a line of the ledger, and a message or, without a second factor, another line
 NO_TURN: AbstractAsyncContextManager[object] = nullcontext()
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
@@ -249,8 +249,12 @@ def _judged(
 def _draft(request: PurchaseRequest, facts: PurchaseFacts, kid: str, chance: _Chance) -> PurchaseDraft:
     purchase = new_purchase(request, facts, chance.code)
     told = told_of(purchase, request.correlation_id)
-    audit_key, event_key, message_key, entry_key, second_entry_key = chance.keys
-    draft = PurchaseDraft(
+    audit_key, event_key, entry_key, last_key = chance.keys
+    challenge, details, message_key = None, b"", None
+    if purchase.is_pending:
+        challenge, message_key = _challenge(request, facts, kid), last_key
+        details = canonical(details_of(purchase, request.caller.tenant.vendors))
+    return PurchaseDraft(
         purchase=purchase,
         revision=facts.revision,
         entry_count=facts.entry_count,
@@ -263,15 +267,10 @@ def _draft(request: PurchaseRequest, facts: PurchaseFacts, kid: str, chance: _Ch
         },
         event_key=event_key,
         event_body=body_of(told, event_key),
-        entry_keys=(entry_key, second_entry_key),
+        entry_keys=(entry_key, last_key),
         told=told.data,
-    )
-    if not purchase.is_pending:
-        return draft
-    return replace(
-        draft,
-        challenge=_challenge(request, facts, kid),
-        details=canonical(details_of(purchase, request.caller.tenant.vendors)),
+        challenge=challenge,
+        details=details,
         nonce=chance.nonce,
         message_key=message_key,
     )

@@ -74,15 +74,14 @@ select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v
        and twin.integrator_id = k.integrator_id
 {ONBOARDING_TABLES}
  cross join lateral (
-       select date_trunc('day', clock_timestamp() at time zone c.timezone) at time zone c.timezone as began) today
- cross join lateral (
-       select count(*) filter (where p.created_at >= today.began) as orders,
-              coalesce(sum(p.debited_points) filter (where p.created_at >= today.began), 0)::bigint as points,
+       select count(*) filter (where p.created_at >= d.began) as orders,
+              coalesce(sum(p.debited_points) filter (where p.created_at >= d.began), 0)::bigint as points,
               count(*) filter (where p.status = 'pending_2fa_approval' and exists (
                       select from challenges h
                        where h.integrator_id = p.integrator_id and h.operation_id = p.purchase_id
                          and h.approval_deadline > clock_timestamp())) as pending
-         from purchases p
+         from (select date_trunc('day', clock_timestamp() at time zone c.timezone) at time zone c.timezone) d (began)
+        cross join purchases p
         where k.is_counted and p.participant_id = k.participant_id and (p.integrator_id = k.integrator_id) is true
           and p.created_at > clock_timestamp() - interval '25 hours'
           and p.status not in ('rejected', 'canceled', 'expired')) day

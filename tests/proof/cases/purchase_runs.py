@@ -410,9 +410,12 @@ class Run:
 
 
 async def check_points(db: Database) -> None:
-    """Balances equal a replay of their ledgers, what is reserved is what waits, and no order gave too much back."""
+    """Balances equal a replay of their ledgers, what is reserved is what waits, and no order gave too much back.
+
+    Whatever names an account, a phone, an application or a policy names one that is there (docs/adr/0048).
+    """
     async with db.connection() as connection:
-        for query in (_REPLAYED, _RESERVED, _REVERSED):
+        for query in (_REPLAYED, _RESERVED, _REVERSED, _NAMED):
             assert await connection.fetch(query) == [], query
 
 
@@ -442,6 +445,20 @@ union all
 select p.purchase_id from aval.purchases p
  where p.refunded_points <> (select coalesce(sum(o.refunded_points), 0) from aval.order_refunds o
                               where o.purchase_id = p.purchase_id and o.integrator_id = p.integrator_id)
+"""
+_NAMED = """
+select e.entry_id from aval.points_entries e
+  left join aval.points_accounts a using (integrator_id, participant_id)
+  left join aval.purchases p using (integrator_id, purchase_id)
+ where a.integrator_id is null or p.participant_id <> e.participant_id
+union all
+select p.purchase_id from aval.purchases p
+  left join aval.points_accounts a using (integrator_id, participant_id)
+  left join aval.phone_devices d using (integrator_id, device_id)
+  left join aval.applications l using (integrator_id, application_id)
+  left join aval.two_factor_policies y on y.integrator_id = p.integrator_id and y.version = p.policy_version
+ where a.integrator_id is null or l.integrator_id is null or y.integrator_id is null
+    or (p.device_id is not null and d.participant_id is distinct from p.participant_id)
 """
 _OF_AUTHORIZED = {"advance", "cancel", "confirm", "reverse", "read", "change_device"}
 _SHIFTS = (

@@ -9,7 +9,8 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind, Recalled
+from aval.domain.caller import BACK_OFFICE_SCOPES, Caller, CallerKind, KeyState, Recalled
+from aval.domain.campaign import Campaign
 from aval.domain.errors import BAD_CREDENTIALS, Refusal
 from aval.domain.jwt import BadJwt, UnverifiedJwt, parse_jwt
 from aval.http.auth import Recent
@@ -19,6 +20,7 @@ from aval.http.rates import MinuteRates
 from aval.http.redemptions.access import check_access, is_for_application
 from aval.http.redemptions.access_tokens import check_access_times, is_access_token, read_access_token, verify_jwt
 from aval.http.redemptions.impersonation import (
+    AS_SENT,
     impersonated,
     is_impersonating,
     meant_participants,
@@ -28,7 +30,7 @@ from aval.http.redemptions.jwks import IssuerKeys
 from aval.http.redemptions.participant_tokens import participant_meant, participants_named
 from aval.operations.coalesce import Coalescer, Postponed
 from aval.storage.credentials import find_admin_by_hashes
-from aval.storage.redeemers import Identified, KnownParticipant, Presented, identify
+from aval.storage.redeemers import Identified, Presented, identify
 
 LOOK_UPS_MAX = 64  # calls that share a statement
 LOOK_UP_LANES = 1
@@ -38,6 +40,7 @@ _ADMIN_KEY = re.compile(r"aval_admin_[A-Za-z0-9_-]{43}")
 _API_KEY = re.compile(r"aval_(?:live|test)_[A-Za-z0-9_-]{43}")
 _SUBSCRIPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _SUBSCRIPTION_HEADERS = ("ocp-apim-subscription-key", "x-subscription-key")
+_TELLING_HEADERS = ("authorization", *_SUBSCRIPTION_HEADERS, *AS_SENT.values())  # all that says who calls
 
 
 class _Sent(msgspec.Struct, frozen=True):
@@ -66,29 +69,38 @@ class Redeemers:
         self._issuer_keys = IssuerKeys(parts.outbound, parts.settings.jwks)
         self._rates = MinuteRates()
         self._desk = parts.redemption_desk
-        # By hashes, never by what was sent; by all of them, so that nobody is recalled by a key that was dropped since.
-        self._by_key: Recent[tuple[bytes, ...], Identified] = Recent(parts.settings.callers_recalled_max)
-        self._participants: Recent[tuple[UUID, UUID], KnownParticipant] = Recent(parts.settings.callers_recalled_max)
+        # By a hash of what was sent, never by that itself; and by the hash of an API key what its callers share.
+        self._callers: Recent[bytes, Caller] = Recent(parts.settings.callers_recalled_max)
+        self._keys: Recent[bytes, tuple[KeyState, Campaign]] = Recent(parts.settings.callers_recalled_max)
         self._look_up: Coalescer[_Sent, Identified | None] = Coalescer(
             self._identified, key_of=id, batch_max=LOOK_UPS_MAX, lanes=LOOK_UP_LANES
         )
 
     async def admit(self, call: Call, route: Route) -> None:
         """Set the caller of a call whose body is not read yet, or refuse the call."""
+        access = route.access
+        assert access is not None
         # Whoever is asked outside is asked before PostgreSQL decides, and so never about a caller who is only recalled.
         is_asking = self._desk is not None and self._desk.is_asking
-        if route.is_hot and not is_asking and self._is_recalled(call, route):
+        if route.is_hot and not is_asking and self._is_recalled(call, access):
             return
         await self.look_up(call, route)
 
     async def look_up(self, call: Call, route: Route, *, is_counted: bool = True) -> None:
         """The same by PostgreSQL alone; not counted again for a call that was counted before."""
+        former = call.caller_of_redemption
+        try:
+            await self._looked_up(call, route, is_counted=is_counted)
+        except Refusal:
+            if former is not None and former.recalled is not None:  # all with the same key may be nobody by now
+                self._keys.put(former.recalled.key.api_key_hash, None)
+            raise
+
+    async def _looked_up(self, call: Call, route: Route, *, is_counted: bool) -> None:
         access = route.access
         assert access is not None
         bearer = _bearer_of(call)
         call.is_verified = True
-        if call.caller_of_redemption is not None:  # who was only recalled, and may be nobody by now
-            self._by_key.put(self._hashes_of(call, bearer), None)
         if _ADMIN_KEY.fullmatch(bearer):
             call.caller_of_redemption = await self._operator(bearer)
             check_access(call.redeemer, access)
@@ -98,7 +110,7 @@ class Redeemers:
             self._rates.check(found.application_key, found.calls_per_minute, time.monotonic())
         call.caller_of_redemption = self._admitted(call, found, caller, access)
         if route.is_hot and caller.kind is CallerKind.IMPERSONATOR and _API_KEY.fullmatch(bearer):
-            self._remember(call, bearer, found)
+            self._remember(call, access, found)
 
     def count(self, call: Call) -> None:
         """Count a call whose caller was recalled, once it is there as a whole; the others are counted as they come.
@@ -109,41 +121,33 @@ class Redeemers:
         if recalled is not None:
             self._rates.check(recalled.key.application_key, recalled.calls_per_minute, time.monotonic())
 
-    def _is_recalled(self, call: Call, route: Route) -> bool:
-        """Set the caller to one who was looked up before; one who would be refused is looked up again."""
-        access = route.access
-        assert access is not None
-        try:
-            bearer = _bearer_of(call)
-            if not _API_KEY.fullmatch(bearer) or _kind_of(call, access) is not CallerKind.IMPERSONATOR:
-                return False
-            found = self._recalled(call, bearer)
-            if found is None:
-                return False
-            caller = self._admitted(call, found, _application(found, found.scopes, CallerKind.IMPERSONATOR), access)
-        except Refusal:
+    def _is_recalled(self, call: Call, access: Access) -> bool:
+        """Set the caller to the one that the same headers were found to be before."""
+        caller = self._callers.get(self._hash_of(call, access))
+        if caller is None or caller.recalled is None:
             return False
-        assert found.key is not None
-        (participant,) = found.participants.values()
-        recalled = Recalled(found.key, participant.username, participant.catalog_id, found.calls_per_minute)
-        call.caller_of_redemption = replace(caller, recalled=recalled)
+        key = caller.recalled.key
+        known = self._keys.get(key.api_key_hash)
+        if known is None or known[0] is not key:
+            return False
+        call.caller_of_redemption = caller
         return True
 
-    def _recalled(self, call: Call, bearer: str) -> Identified | None:
-        known = self._by_key.get(self._hashes_of(call, bearer))
-        if known is None:
-            return None
-        meant = [self._participants.get((known.campaign.key, key)) for key in meant_participants(call)]
-        participants = {participant.key: participant for participant in meant if participant is not None}
-        return replace(known, participants=participants) if participants else None
+    def _remember(self, call: Call, access: Access, found: Identified) -> None:
+        key, participant = found.key, next(iter(found.participants.values()))
+        assert key is not None
+        known = self._keys.get(key.api_key_hash)
+        if known is None or known[0] != key:
+            known = key, found.campaign
+            self._keys.put(key.api_key_hash, known)
+        recalled = Recalled(known[0], participant.username, participant.catalog_id, found.calls_per_minute)
+        caller = replace(call.redeemer, campaign=known[1], recalled=recalled)
+        self._callers.put(self._hash_of(call, access), caller)
 
-    def _remember(self, call: Call, bearer: str, found: Identified) -> None:
-        self._by_key.put(self._hashes_of(call, bearer), replace(found, participants={}))
-        for key, participant in found.participants.items():
-            self._participants.put((found.campaign.key, key), participant)
-
-    def _hashes_of(self, call: Call, bearer: str) -> tuple[bytes, ...]:
-        return (*self._hashes(_subscription_key_of(call)), *self._hashes(bearer))
+    def _hash_of(self, call: Call, access: Access) -> bytes:
+        """A hash of all that a caller who was let in follows from, beside what PostgreSQL knows."""
+        sent = [*map(call.headers.get, _TELLING_HEADERS), access.impersonator, access.is_username_needed]
+        return self._keyring.current().recall_hash(msgspec.json.encode(sent))
 
     @staticmethod
     def _admitted(call: Call, found: Identified, caller: Caller, access: Access) -> Caller:

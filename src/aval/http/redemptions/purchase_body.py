@@ -1,7 +1,7 @@
 """Bodies of purchases, and what a type alone cannot judge of them (redemptions.md §4.1)."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -150,7 +150,7 @@ def read_purchase(call: Call, kind: PurchaseKind, path: str, keyring: Keyring) -
 def _orders(
     errors: Errors, items: Sequence[ItemBody], shipping_values: Sequence[ShippingBody], purchase_key: UUID
 ) -> tuple[Order, ...]:
-    """One order per vendor, in the order the items name them; no more orders than items."""
+    """One order per vendor, in the order the items name them, paid with points; no more orders than items."""
     if len(items) > ITEMS_MAX:
         raise schema_refusal(("items", "invalid_value"))
     by_vendor: dict[str, list[OrderItem]] = {}
@@ -168,9 +168,9 @@ def _orders(
         Order(
             key=part_key(purchase_key, number),
             vendor_id=vendor_id,
-            products_points=sum(line.points for line in lines),
-            shipping_points=shipping.get(vendor_id, 0),
-            points_paid=0,
+            products_points=(products := sum(line.points for line in lines)),
+            shipping_points=(delivery := shipping.get(vendor_id, 0)),
+            points_paid=products + delivery,
             items=tuple(lines),
         )
         for number, (vendor_id, lines) in enumerate(by_vendor.items(), 1)
@@ -207,10 +207,12 @@ def _payments(body: PurchaseBody, total: int) -> list[tuple[str, int]]:
     return [(payment.type, payment.value_points) for payment in body.payments]
 
 
-def _paid(orders: Iterable[Order], debited: int, card: int) -> tuple[Order, ...]:
+def _paid(orders: tuple[Order, ...], debited: int, card: int) -> tuple[Order, ...]:
     """What of each order is paid with points: of a single order all but what a card pays, else all or nothing."""
+    if not card:
+        return orders
     return tuple(
-        msgspec.structs.replace(order, points_paid=max(order.value_points - card, 0) if debited or not card else 0)
+        msgspec.structs.replace(order, points_paid=max(order.value_points - card, 0) if debited else 0)
         for order in orders
     )
 
