@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -95,12 +96,14 @@ async def alone(
 
 
 async def one_round(world: World, calls: Calls, purchases: Purchases, figures: Figures, seconds: float) -> None:
-    """Transfers, purchases, pgbench, first to create, then to validate; the ratios are of this round."""
-    create = (await stages.create(world, calls, seconds=seconds)).per_second
-    purchase_create = (await purchases.create(seconds=seconds)).per_second
+    """Transfers and purchases in turn, then pgbench; first to create, then to validate. Ratios are of this round."""
+    create, purchase_create = await stages.in_turn(
+        partial(stages.create, world, calls), purchases.create, seconds=seconds / 2
+    )
     create_limit = max((await baseline(world, "create.sql", 2)).values())
-    validate = (await stages.validate(world, calls, seconds=seconds)).per_second
-    purchase_validate = (await purchases.validate(seconds=seconds)).per_second
+    validate, purchase_validate = await stages.in_turn(
+        partial(stages.validate, world, calls), purchases.validate, seconds=seconds / 3
+    )
     validate_limit = max((await baseline(world, "validate.sql", 2)).values())
     hot = (await stages.validate_hot(world, calls, seconds=seconds, operations=12_000)).per_second
     figures.note("create_per_s", create)

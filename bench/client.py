@@ -77,9 +77,14 @@ class Load:
     bodies: list[bytes] = field(default_factory=list)
 
     @property
+    def calls(self) -> int:
+        """How many were answered."""
+        return self.statuses.total()
+
+    @property
     def per_second(self) -> float:
         """Calls a second."""
-        return sum(self.statuses.values()) / self.seconds if self.seconds else 0.0
+        return self.calls / self.seconds if self.seconds else 0.0
 
 
 async def closed_loop(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -15,6 +16,7 @@ from bench.world import HOT_ACCOUNT, World, account_key
 CLIENTS = 64  # spec DESIGN.md §6
 CYCLE_CLIENTS = 192
 PREPARED_PER_SECOND = 12_000
+TURNS = 4
 SIGNED_PREPARED = 6_000
 
 
@@ -50,6 +52,23 @@ async def paced_validates(world: World, calls: Calls, *, per_second: float, seco
     checked(await closed_loop(world.port, iter(creates), clients=CLIENTS, seconds=60), 202)
     requests = (await calls.validates())[: int(per_second * seconds)]
     return checked(await open_loop(world.port, requests, per_second=per_second, clients=CLIENTS), 202)
+
+
+class Stretch(Protocol):
+    """A load that lasts so many seconds."""
+
+    async def __call__(self, *, seconds: float) -> Load:
+        """Run it once."""
+
+
+async def in_turn(one: Stretch, other: Stretch, *, seconds: float) -> tuple[float, float]:
+    """Calls a second of two loads, in stretches by turns (1 2 2 1 …): what changes on the machine meets both alike."""
+    loads: dict[Stretch, list[Load]] = {one: [], other: []}
+    for number in range(TURNS):
+        for load in (one, other) if number % 2 == 0 else (other, one):
+            loads[load].append(await load(seconds=seconds))
+    first, second = (sum(each.calls for each in done) / sum(each.seconds for each in done) for done in loads.values())
+    return first, second
 
 
 def checked(load: Load, status: int) -> Load:
