@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from aval.domain.errors import Refusal
 from aval.domain.money import Brl
 from aval.http import strict_json
+from aval.http.redemptions.purchase_body import PurchaseBody
 from aval.http.strict_json import ABSENT, DEPTH_MAX, MEMBERS_MAX, amount_of, decode, optional_amount_of
 
 
@@ -32,6 +33,23 @@ class Movement(msgspec.Struct, forbid_unknown_fields=True):
     powers: dict[str, int] | None = None
     limit: msgspec.Raw = ABSENT
     seconds: int = 30
+
+
+class Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    name: str
+    quantity: int = 1
+    note: str | None = None
+
+
+class Basket(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One that is written again to count its keys."""
+
+    key: str | None = None
+    message: str | None = None
+    rate: float | int | str | None = None
+    lines: list[Line] | None = None
+    free: dict[str, Any] | None = None
+    anything: Any = None
 
 
 class Empty(msgspec.Struct, forbid_unknown_fields=True):
@@ -254,6 +272,66 @@ def test_a_struct_that_takes_unknown_fields_is_a_bug() -> None:
 
     with pytest.raises(AssertionError):
         decode(b'{"key":"k"}', Open)
+
+
+BASKETS: dict[str, tuple[bytes, bool]] = {
+    "plain": (b'{"key":"k","lines":[{"name":"n","quantity":2}]}', True),
+    "colons in texts": (b'{"key":"a:b","free":{"c:d":"https://e"},"anything":["f:g"]}', True),
+    "defaults that are told": (b'{"key":null,"lines":[{"name":"n","quantity":1,"note":null}]}', True),
+    "escapes": (b'{"key":"a\\u003ab","message":"\\u003a"}', True),
+    "nulls in a map": (b'{"free":{"a":null,"b":[null,{"c":null}]}}', True),
+    "duplicate": (b'{"key":"k","key":"k"}', False),
+    "duplicate of a default": (b'{"key":null,"key":null}', False),
+    "default, then the same": (b'{"key":null,"key":"k"}', False),
+    "duplicate in a line": (b'{"lines":[{"name":"n","name":"n"}]}', False),
+    "duplicate of a default in a line": (b'{"lines":[{"name":"n","note":null,"note":null}]}', False),
+    "duplicate in a map": (b'{"free":{"a":1,"a":1}}', False),
+    "duplicate deep in a map": (b'{"free":{"a":[{"b":{"c":1,"c":2}}]}}', False),
+    "duplicate in anything": (b'{"anything":{"a":1,"a":1}}', False),
+    "duplicate whose colon an escape makes up for": (b'{"key":"k","message":"\\u003a","key":"k"}', False),
+    "duplicate whose colons two escapes make up for": (b'{"message":"::","message":"\\u003a\\u003a\\u003a"}', False),
+    "duplicate of a text with a colon": (b'{"message":"a:b","message":"a:b"}', False),
+}
+
+
+@pytest.mark.parametrize(("body", "is_good"), BASKETS.values(), ids=BASKETS)
+def test_what_is_written_again_is_counted_alike(body: bytes, is_good: bool) -> None:
+    if is_good:
+        assert decode(body, Basket) == msgspec.convert(json.loads(body), Basket)
+    else:
+        assert refusal_of(body, Basket).name == "qit.syntax_error"
+
+
+def test_a_plain_purchase_is_not_read_a_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict_json, "_judge_syntax", None)
+    item = {"name": "Fone: azul", "quantity": 1, "price": {"for": 40}, "vendor": {"id": "v"}, "image_url": "https://a"}
+    body = {"channel_type": "WEB", "items": [item], "customer": {"nome": "a:b", "extra": None}}
+    assert decode(json.dumps(body).encode(), PurchaseBody).customer == body["customer"]
+
+
+_LEAVES = st.sampled_from(['"x"', "null", '"a:b"', "1", "1e2", '"\\u003a"', '""'])
+_NAMES = st.sampled_from(['"key"', '"message"', '"free"', '"anything"', '"a:b"', '"\\u003a"', '"k\\u0065y"'])
+_VALUES = st.recursive(
+    _LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda each: f"[{','.join(each)}]")
+        | st.lists(st.tuples(_NAMES, inner), max_size=3).map(lambda each: f"{{{','.join(map(':'.join, each))}}}")
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.tuples(_NAMES, _VALUES), max_size=4))
+def test_any_duplicate_anywhere_is_seen(pairs: list[tuple[str, str]]) -> None:
+    body = f"{{{','.join(map(':'.join, pairs))}}}".encode()
+    seen: list[bool] = []
+    json.loads(body, object_pairs_hook=lambda told: seen.append(len({name for name, _ in told}) == len(told)))
+    try:
+        decode(body, Basket)
+        outcome = "decoded"
+    except Refusal as refusal:
+        outcome = refusal.name
+    assert (outcome == "qit.syntax_error") is not all(seen)
 
 
 KEYS = st.sampled_from(["key", "message", "k\\u0065y", "unknown", "a:b"])

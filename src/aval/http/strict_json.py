@@ -1,8 +1,9 @@
 """Strict decoding of request bodies: one reading of a body or none, amounts kept as their exact text.
 
 msgspec decodes into structs. It lets duplicate keys pass, so a body counts as proven only if it has no more colons than
-the decoded value has keys; every other body is read a second time by a slow parser that sees all keys. That second
-reading comes first in judgement: a syntax error wins over whatever the schema would say.
+the decoded value has keys – or, without escapes, than that value has when it is written again, whose texts have theirs,
+too. Every other body is read a second time by a slow parser that sees all keys. That second reading comes first in
+judgement: a syntax error wins over whatever the schema would say.
 """
 
 import json
@@ -13,7 +14,19 @@ from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
-from msgspec.inspect import BoolType, IntType, LiteralType, NoneType, StrType, UnionType
+from msgspec.inspect import (
+    AnyType,
+    BoolType,
+    DictType,
+    FloatType,
+    IntType,
+    ListType,
+    LiteralType,
+    NoneType,
+    StrType,
+    StructType,
+    UnionType,
+)
 
 from aval.domain.errors import Refusal, schema_refusal
 from aval.domain.money import AmountError, Brl
@@ -54,7 +67,8 @@ def decode(body: bytes, type_: type[T], *, allow_empty: bool = False) -> T:
         raise schema_refusal(_field_and_reason(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Refusal("qit.syntax_error") from None
-    if body.count(b":") != plan.keys(value):
+    is_told_again = plan.is_told_again and b"\\" not in body
+    if body.count(b":") != (msgspec.json.encode(value).count(b":") if is_told_again else plan.keys(value)):
         _judge_syntax(body)
     return value
 
@@ -88,6 +102,7 @@ class _Plan:
     """How to decode a struct, and how to count the keys that its JSON text had at least."""
 
     decode: Callable[[bytes], Any]
+    is_told_again: bool
     required: int
     optional: tuple[tuple[str, object], ...]
     nested: tuple[str, ...]
@@ -110,6 +125,7 @@ def _plan(type_: type[msgspec.Struct]) -> _Plan:
     certain = [field for field in info.fields if field.required or field.default is not msgspec.NODEFAULT]
     return _Plan(
         decode=msgspec.json.Decoder(type_).decode,
+        is_told_again=_is_told_again(info),
         required=sum(field.required for field in certain),
         optional=tuple((field.name, field.default) for field in certain if not field.required),
         nested=tuple(field.name for field in certain if not _is_leaf(field.type)),
@@ -118,6 +134,25 @@ def _plan(type_: type[msgspec.Struct]) -> _Plan:
 
 def _is_leaf(info: msgspec.inspect.Type) -> bool:
     return all(map(_is_leaf, info.types)) if isinstance(info, UnionType) else isinstance(info, _LEAVES)
+
+
+def _is_told_again(info: msgspec.inspect.Type) -> bool:
+    """Whether a value that is written again has the keys that were read, and no others.
+
+    A key that was read with its default, or twice, is then missing; an amount (`Raw`) would tell all keys inside again.
+    """
+    if isinstance(info, StructType):
+        fields = info.fields if info.cls.__struct_config__.omit_defaults else None
+        return fields is not None and all(
+            field.default_factory is msgspec.NODEFAULT and _is_told_again(field.type) for field in fields
+        )
+    if isinstance(info, DictType):
+        return isinstance(info.key_type, StrType) and _is_told_again(info.value_type)
+    if isinstance(info, ListType):
+        return _is_told_again(info.item_type)
+    if isinstance(info, UnionType):
+        return all(map(_is_told_again, info.types))
+    return isinstance(info, (*_LEAVES, AnyType, FloatType))
 
 
 def _keys(value: object) -> int:

@@ -32,27 +32,27 @@ _PRIVATE = ("customer", "shipping", "parameters")
 NO_FINGERPRINT = bytes(32)  # of a call without a key, which nothing is compared with
 
 
-class PriceBody(msgspec.Struct, forbid_unknown_fields=True):
+class PriceBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The unit price in points; `from` is what it was before, for display."""
 
     for_: Points = msgspec.field(name="for")
     from_: Points | None = msgspec.field(name="from", default=None)
 
 
-class VendorBody(msgspec.Struct, forbid_unknown_fields=True):
+class VendorBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Who delivers."""
 
     id: str
 
 
-class CategoryBody(msgspec.Struct, forbid_unknown_fields=True):
+class CategoryBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What kind of product it is; recorded only."""
 
     id: str | None = None
     name: str | None = None
 
 
-class ItemBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class ItemBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """One line of a purchase."""
 
     name: str
@@ -66,21 +66,21 @@ class ItemBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     image_url: str | None = None
 
 
-class ShippingBody(msgspec.Struct, forbid_unknown_fields=True):
+class ShippingBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What a vendor asks for shipping."""
 
     vendor_id: str
     value_points: Points
 
 
-class PaymentBody(msgspec.Struct, forbid_unknown_fields=True):
+class PaymentBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A part of the payment."""
 
     type: str
     value_points: Points
 
 
-class PurchaseBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class PurchaseBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A purchase; what is free in form is recorded and told back."""
 
     channel_type: str | None = None
