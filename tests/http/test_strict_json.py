@@ -334,6 +334,13 @@ def test_any_duplicate_anywhere_is_seen(pairs: list[tuple[str, str]]) -> None:
     assert (outcome == "qit.syntax_error") is not all(seen)
 
 
+def test_a_struct_that_tells_its_kind_is_not_counted_by_writing_it_again() -> None:
+    class Tagged(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, tag="kind"):
+        key: int
+
+    assert refusal_of(b'{"key":1,"key":2}', Tagged).name == "qit.syntax_error"
+
+
 KEYS = st.sampled_from(["key", "message", "k\\u0065y", "unknown", "a:b"])
 PAIRS = st.lists(st.tuples(KEYS, st.sampled_from(['"x"', "null", '"a:b"', "1", "[1,2]", '{"a":1}'])), max_size=5)
 

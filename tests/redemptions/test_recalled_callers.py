@@ -1,6 +1,7 @@
 """Applications that are recalled from an earlier call: what changed is seen by the very next one (docs/adr/0046)."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aval.domain.campaign import Campaign
 from aval.domain.keyring import Key, Keyring, Purpose
 from aval.http.app import build_app
 from aval.http.rates import CallsInProgress, too_many_requests
@@ -145,6 +147,42 @@ async def patch(buyer: Buyer, **changes: Any) -> None:
     path, operator = f"/campaigns/{buyer.campaign.campaign_id}", await buyer.stage.operator()
     reply = await buyer.stage.call("PATCH", path, changes, headers=operator)
     assert reply.status == 200, reply.body
+
+
+async def test_a_call_too_many_or_a_caller_who_no_longer_fits_leaves_the_others_recalled(
+    buyer: Buyer, look_ups: list[int]
+) -> None:
+    shared = {"campaign": buyer.campaign, "application": buyer.application}
+    others = [await Buyer.make(buyer.stage, **shared) for _ in range(2)]
+    await change(buyer, calls_per_minute=4)
+    for each in (buyer, *others):
+        await bought(each)
+    await put(buyer, "catalog_id", "silver")
+    assert (await buyer.buy(a_purchase(10), headers=buyer.impersonated)).status == 400
+    assert (await others[0].buy(a_purchase(10), headers=others[0].impersonated)).status == 429
+    await change(buyer, calls_per_minute=100)
+    assert (await others[1].buy(a_purchase(10), headers=others[1].impersonated)).status == 429  # as it was known
+    await bought(others[1])
+    look_ups.clear()
+    for each in (*others, *others):
+        await bought(each)
+    assert look_ups == [1]  # the one who was refused
+
+
+async def test_however_often_a_campaign_changes_its_former_states_are_not_kept(buyer: Buyer) -> None:
+    def campaigns() -> int:
+        gc.collect()
+        return sum(isinstance(each, Campaign) for each in gc.get_objects())
+
+    await bought(buyer)
+    before = campaigns()
+    shared = {"campaign": buyer.campaign, "application": buyer.application}
+    for number in range(6):
+        other = await Buyer.make(buyer.stage, **shared)
+        await patch(buyer, name=f"Clube {number}")
+        await bought(other)
+        del other
+    assert campaigns() <= before + 2
 
 
 CHANGES: dict[str, tuple[Change, tuple[int, str], tuple[int, str]]] = {

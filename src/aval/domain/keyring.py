@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -62,6 +61,7 @@ class Keyring:
             p: _current_first([key for key in newest_first if key.purpose is p], settled_until) for p in Purpose
         }
         credential_keys = b"".join(hashlib.sha256(key.secret).digest() for key in self._by_purpose[Purpose.CREDENTIAL])
+        self._ciphers: dict[tuple[Purpose, str], AESGCM] = {}
         self._recall_secret = hmac.digest(credential_keys, b"recall", hashlib.sha256)
 
     def current(self, purpose: Purpose) -> Key:
@@ -121,9 +121,15 @@ class Keyring:
         nonce_end = kid_end + SEAL_NONCE_BYTES
         key = self.find(purpose, sealed[1:kid_end].decode())
         try:
-            return _cipher(key.secret).decrypt(sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode())
+            return self._cipher(key).decrypt(sealed[kid_end:nonce_end], sealed[nonce_end:], associated.encode())
         except InvalidTag:
             raise KeyMissing(purpose, key.kid) from None
+
+    def _cipher(self, key: Key) -> AESGCM:
+        found = self._ciphers.get((key.purpose, key.kid))
+        if found is None:
+            found = self._ciphers[key.purpose, key.kid] = AESGCM(key.secret[:32])
+        return found
 
 
 def _current_first(newest_first: list[Key], settled_until: datetime | None) -> list[Key]:
@@ -136,12 +142,7 @@ def _current_first(newest_first: list[Key], settled_until: datetime | None) -> l
 def _sealed(key: Key, plaintext: bytes, associated: str, nonce: bytes) -> bytes:
     assert len(nonce) == SEAL_NONCE_BYTES
     kid = key.kid.encode()
-    return bytes([len(kid)]) + kid + nonce + _cipher(key.secret).encrypt(nonce, plaintext, associated.encode())
-
-
-@lru_cache
-def _cipher(secret: bytes) -> AESGCM:
-    return AESGCM(secret[:32])
+    return bytes([len(kid)]) + kid + nonce + AESGCM(key.secret[:32]).encrypt(nonce, plaintext, associated.encode())
 
 
 def _keyed_hash(key: Key, text: str) -> bytes:

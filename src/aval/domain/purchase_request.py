@@ -130,10 +130,10 @@ class PurchaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     orders_today: int
     points_today: int
     pending: int
-    revision: int = 0
-    entry_count: int = 0
-    document_index: bytes = b""
-    number_index: bytes | None = None
+    revision: int  # of the participant
+    entry_count: int  # of the account's ledger
+    document_index: bytes
+    number_index: bytes | None
     is_blocked: bool = False
     onboarding: Onboarding | None = None
     device: DeviceFact | None = None

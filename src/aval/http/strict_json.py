@@ -101,14 +101,14 @@ class _Plan:
     """How to decode a struct, and how to count the keys that its JSON text had at least."""
 
     decode: Callable[[bytes], Any]
-    is_told_again: bool
+    is_rewritable: bool
     required: int
     optional: tuple[tuple[str, object], ...]
     nested: tuple[str, ...]
 
     def colons(self, body: bytes, value: msgspec.Struct) -> int:
         """How many colons at most prove that no key of the body is told twice."""
-        if self.is_told_again and b"\\" not in body:
+        if self.is_rewritable and b"\\" not in body:
             return msgspec.json.encode(value).count(b":")
         return self.keys(value)
 
@@ -130,7 +130,7 @@ def _plan(type_: type[msgspec.Struct]) -> _Plan:
     certain = [field for field in info.fields if field.required or field.default is not msgspec.NODEFAULT]
     return _Plan(
         decode=msgspec.json.Decoder(type_).decode,
-        is_told_again=_is_told_again(info),
+        is_rewritable=_is_rewritable(info),
         required=sum(field.required for field in certain),
         optional=tuple((field.name, field.default) for field in certain if not field.required),
         nested=tuple(field.name for field in certain if not _is_leaf(field.type)),
@@ -141,22 +141,22 @@ def _is_leaf(info: msgspec.inspect.Type) -> bool:
     return all(map(_is_leaf, info.types)) if isinstance(info, UnionType) else isinstance(info, _LEAVES)
 
 
-def _is_told_again(info: msgspec.inspect.Type) -> bool:
+def _is_rewritable(info: msgspec.inspect.Type) -> bool:
     """Whether a value that is written again has the keys that were read, and no others.
 
     A key that was read with its default, or twice, is then missing; an amount (`Raw`) would tell all keys inside again.
     """
     if isinstance(info, StructType):
-        fields = info.fields if info.cls.__struct_config__.omit_defaults else None
-        return fields is not None and all(
-            field.default_factory is msgspec.NODEFAULT and _is_told_again(field.type) for field in fields
+        is_plain = info.cls.__struct_config__.omit_defaults and info.tag is None and not info.array_like
+        return is_plain and all(
+            field.default_factory is msgspec.NODEFAULT and _is_rewritable(field.type) for field in info.fields
         )
     if isinstance(info, DictType):
-        return isinstance(info.key_type, StrType) and _is_told_again(info.value_type)
+        return isinstance(info.key_type, StrType) and _is_rewritable(info.value_type)
     if isinstance(info, ListType):
-        return _is_told_again(info.item_type)
+        return _is_rewritable(info.item_type)
     if isinstance(info, UnionType):
-        return all(map(_is_told_again, info.types))
+        return all(map(_is_rewritable, info.types))
     return isinstance(info, (*_LEAVES, AnyType, FloatType))
 
 

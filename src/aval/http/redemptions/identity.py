@@ -20,7 +20,7 @@ from aval.http.rates import MinuteRates
 from aval.http.redemptions.access import check_access, is_for_application
 from aval.http.redemptions.access_tokens import check_access_times, is_access_token, read_access_token, verify_jwt
 from aval.http.redemptions.impersonation import (
-    AS_SENT,
+    SENT_HEADERS,
     impersonated,
     is_impersonating,
     meant_participants,
@@ -34,13 +34,14 @@ from aval.storage.redeemers import Identified, Presented, identify
 
 LOOK_UPS_MAX = 64  # calls that share a statement
 LOOK_UP_LANES = 1
+NOBODY = "rdm.unauthenticated"
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _ADMIN_KEY = re.compile(r"aval_admin_[A-Za-z0-9_-]{43}")
 _API_KEY = re.compile(r"aval_(?:live|test)_[A-Za-z0-9_-]{43}")
 _SUBSCRIPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _SUBSCRIPTION_HEADERS = ("ocp-apim-subscription-key", "x-subscription-key")
-_TELLING_HEADERS = ("authorization", *_SUBSCRIPTION_HEADERS, *AS_SENT.values())  # all that says who calls
+_TELLING_HEADERS = ("authorization", *_SUBSCRIPTION_HEADERS, *SENT_HEADERS)  # all that says who calls
 
 
 class _Sent(msgspec.Struct, frozen=True):
@@ -52,6 +53,13 @@ class _Sent(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return type(self).__name__  # nothing of it prints
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """What all callers by one API key share, as it was found last."""
+
+    key: KeyState
+    campaign: Campaign
 
 
 class Redeemers:
@@ -69,9 +77,10 @@ class Redeemers:
         self._issuer_keys = IssuerKeys(parts.outbound, parts.settings.jwks)
         self._rates = MinuteRates()
         self._desk = parts.redemption_desk
-        # By a hash of what was sent, never by that itself; and by the hash of an API key what its callers share.
+        # By a hash of what was sent, never by that itself, callers without their campaign, which may be large; and by
+        # the hash of an API key what its callers share.
         self._callers: Recent[bytes, Caller] = Recent(parts.settings.callers_recalled_max)
-        self._keys: Recent[bytes, tuple[KeyState, Campaign]] = Recent(parts.settings.callers_recalled_max)
+        self._keys: Recent[bytes, _Known] = Recent(parts.settings.callers_recalled_max)
         self._look_up: Coalescer[_Sent, Identified | None] = Coalescer(
             self._identified, key_of=id, batch_max=LOOK_UPS_MAX, lanes=LOOK_UP_LANES
         )
@@ -88,17 +97,16 @@ class Redeemers:
 
     async def look_up(self, call: Call, route: Route, *, is_counted: bool = True) -> None:
         """The same by PostgreSQL alone; not counted again for a call that was counted before."""
-        former = call.caller_of_redemption
+        access, former = route.access, call.caller_of_redemption
+        assert access is not None
         try:
-            await self._looked_up(call, route, is_counted=is_counted)
-        except Refusal:
-            if former is not None and former.recalled is not None:  # all with the same key may be nobody by now
-                self._keys.put(former.recalled.key.api_key_hash, None)
+            await self._looked_up(call, route, access, is_counted=is_counted)
+        except Refusal as refusal:
+            if former is not None and former.recalled is not None:
+                self._forget(call, access, former.recalled, refusal)
             raise
 
-    async def _looked_up(self, call: Call, route: Route, *, is_counted: bool) -> None:
-        access = route.access
-        assert access is not None
+    async def _looked_up(self, call: Call, route: Route, access: Access, *, is_counted: bool) -> None:
         bearer = _bearer_of(call)
         call.is_verified = True
         if _ADMIN_KEY.fullmatch(bearer):
@@ -126,23 +134,25 @@ class Redeemers:
         caller = self._callers.get(self._hash_of(call, access))
         if caller is None or caller.recalled is None:
             return False
-        key = caller.recalled.key
-        known = self._keys.get(key.api_key_hash)
-        if known is None or known[0] is not key:
+        known = self._keys.get(caller.recalled.key.api_key_hash)
+        if known is None or known.key != caller.recalled.key:
             return False
-        call.caller_of_redemption = caller
+        call.caller_of_redemption = replace(caller, campaign=known.campaign)
         return True
 
     def _remember(self, call: Call, access: Access, found: Identified) -> None:
-        key, participant = found.key, next(iter(found.participants.values()))
-        assert key is not None
-        known = self._keys.get(key.api_key_hash)
-        if known is None or known[0] != key:
-            known = key, found.campaign
-            self._keys.put(key.api_key_hash, known)
-        recalled = Recalled(known[0], participant.username, participant.catalog_id, found.calls_per_minute)
-        caller = replace(call.redeemer, campaign=known[1], recalled=recalled)
-        self._callers.put(self._hash_of(call, access), caller)
+        (participant,) = found.participants.values()
+        assert found.key is not None
+        self._keys.put(found.key.api_key_hash, _Known(found.key, found.campaign))
+        recalled = Recalled(found.key, participant.username, participant.catalog_id, found.calls_per_minute)
+        self._callers.put(self._hash_of(call, access), replace(call.redeemer, campaign=None, recalled=recalled))
+
+    def _forget(self, call: Call, access: Access, recalled: Recalled, refusal: Refusal) -> None:
+        """Recall nobody by a key that proves nothing any more; of a good one, not the caller who was refused."""
+        if refusal.name == NOBODY:
+            self._keys.put(recalled.key.api_key_hash, None)
+        else:
+            self._callers.put(self._hash_of(call, access), None)
 
     def _hash_of(self, call: Call, access: Access) -> bytes:
         """A hash of all that a caller who was let in follows from, beside what PostgreSQL knows."""
@@ -265,7 +275,7 @@ def _application(found: Identified, scopes: frozenset[str], kind: CallerKind) ->
 
 def nobody() -> Refusal:
     """Make the one refusal for credentials that prove nothing, whatever they lack."""
-    return Refusal("rdm.unauthenticated", details=BAD_CREDENTIALS)
+    return Refusal(NOBODY, details=BAD_CREDENTIALS)
 
 
 def _bearer_of(call: Call) -> str:

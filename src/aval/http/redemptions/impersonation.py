@@ -15,13 +15,14 @@ from aval.storage.redeemers import Identified, KnownParticipant
 PARTICIPANT, CATALOG, CUSTOMER, IMPERSONATOR = "participantid", "catalogId", "customerId", "impersonatorUser"
 USERNAME = "username"
 HEADERS = (PARTICIPANT, CATALOG, CUSTOMER, IMPERSONATOR, USERNAME)
-AS_SENT = {name: name.lower() for name in HEADERS}
+_AS_SENT = {name: name.lower() for name in HEADERS}
+SENT_HEADERS = tuple(_AS_SENT.values())
 _IMPERSONATOR_USER = re.compile(r"[ -~]{1,128}")
 
 
 def is_impersonating(call: Call) -> bool:
     """Whether a call has any of the headers."""
-    return any(name in call.headers for name in AS_SENT.values())
+    return any(name in call.headers for name in SENT_HEADERS)
 
 
 def meant_participants(call: Call) -> Sequence[UUID]:
@@ -50,7 +51,7 @@ def impersonated(caller: Caller, call: Call, found: Identified, access: Access) 
 
 def refuse_headers_of_participant(call: Call) -> None:
     """Refuse a participant token together with headers that speak for a participant."""
-    given = [name for name in HEADERS if AS_SENT[name] in call.headers]
+    given = [name for name in HEADERS if _AS_SENT[name] in call.headers]
     if given:
         raise _refusal(given)
 
@@ -68,7 +69,7 @@ def _unfit(call: Call, found: Identified, participant: KnownParticipant) -> Iter
 
 def _header(call: Call, name: str) -> str | None:
     """A header as text: what was sent as UTF-8 is read so, for a log-in may be any text."""
-    text = call.headers.get(AS_SENT[name])
+    text = call.headers.get(_AS_SENT[name])
     return text if text is None or text.isascii() else text.encode("latin-1").decode("utf-8", "replace")
 
 
