@@ -101,7 +101,7 @@ async def one_round(world: World, calls: Calls, purchases: Purchases, figures: F
         partial(stages.create, world, calls), purchases.create, seconds=seconds / 2
     )
     create_limit = max((await baseline(world, "create.sql", 2)).values())
-    validate, purchase_validate = await stages.in_turn(
+    validate, purchase_validate = await stages.in_turn(  # shorter, for it uses up what was created
         partial(stages.validate, world, calls), purchases.validate, seconds=seconds / 3
     )
     validate_limit = max((await baseline(world, "validate.sql", 2)).values())
@@ -186,7 +186,12 @@ def main() -> None:
     """Read the options, run, print."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="0 measures batches alone")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one stretch of service load")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=3.0,
+        help="length of a stretch of service load; two by turns take up to twice that each",
+    )
     parser.add_argument("--processes", type=int, default=1, help="API processes")
     options = parser.parse_args()
     print(json.dumps(uvloop.run(run(options.rounds, options.seconds, options.processes))))

@@ -16,7 +16,7 @@ from bench.world import HOT_ACCOUNT, World, account_key
 CLIENTS = 64  # spec DESIGN.md §6
 CYCLE_CLIENTS = 192
 PREPARED_PER_SECOND = 12_000
-TURNS = 4
+TURNS = 4  # stretches of each of two loads
 SIGNED_PREPARED = 6_000
 
 

@@ -12,11 +12,12 @@ create table purchases (
         'canceled', 'expired', 'partially_reversed', 'reversed')),
     rejection_reason      text check (rejection_reason in
         ('attempts_exceeded', 'approval_window_expired', 'device_changed', 'participant_suspended')),
-    -- Of rows that stay for ever, read by the statement before, as the phone is: key checks would lock one row for all
-    -- purchases of a campaign, as they would of the credential of a transfer (docs/adr/0045, 0048).
+    -- Of rows that stay for ever, read by the statement before. A key check of policy or application would lock one row
+    -- for all purchases of a campaign, as it would of the credential of a transfer (docs/adr/0045); the phone is checked
+    -- as the contact of its message (0048).
     policy_version        integer not null,
     application_id        uuid not null,
-    device_id             uuid, -- the phone its tokens travel to, as a contact; null without two-factor authentication
+    device_id             uuid, -- the phone its tokens travel to; null without two-factor authentication
     catalog_id            text not null,
     channel_type          text not null,
     vendor_order_id       text check (char_length(vendor_order_id) between 1 and 64),

@@ -24,6 +24,7 @@ from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
 from tests.buyers import ENABLED, Buyer, a_purchase, id_of
 from tests.dripping import dripping
 from tests.factories import Reply, make_keyring
+from tests.proof.cases.purchase_runs import check_points
 from tests.redemption_stage import RedemptionStage
 from tests.twins import OpenAs, Twins
 
@@ -290,6 +291,32 @@ async def test_a_call_whose_commit_was_lost_is_repeated_under_its_key(
     assert await buyer.ledger(made) == ["reserve", "debit"]
     assert await buyer.told(made) == ["pending_2fa_approval", "confirmed"]
     own_redemptions.faults[:] = [fault for fault in own_redemptions.faults if not fault.endswith("server error")]
+
+
+async def test_a_row_that_names_nobody_is_seen_after_every_run(own_redemptions: RedemptionStage) -> None:
+    """What no key check sees is looked for by `model` and `funds` (docs/adr/0048)."""
+    buyer, other = await Buyer.make(own_redemptions), await Buyer.make(own_redemptions)
+    made = await buyer.buy(idempotency_key="k-1")
+    await check_points(own_redemptions.db)
+    key, device = made.json["id"], "select device_id from phone_devices where participant_id = $1"
+    own, foreign = (
+        await own_redemptions.value(device, buyer.person.key),
+        await own_redemptions.value(device, other.person.key),
+    )
+    await own_redemptions.execute("update purchases set device_id = $2 where purchase_id = $1", key, foreign)
+    with pytest.raises(AssertionError):
+        await check_points(own_redemptions.db)
+    await own_redemptions.execute("update purchases set device_id = $2 where purchase_id = $1", key, own)
+    await check_points(own_redemptions.db)
+    columns = "available_after, reserved_after, authorization_code, description, correlation_id, created_at"
+    await own_redemptions.execute(
+        f"insert into points_entries (integrator_id, entry_id, participant_id, entry_no, entry_type, points, {columns})"
+        f" select integrator_id, gen_random_uuid(), gen_random_uuid(), 1, 'credit', 1, {columns} from points_entries"
+        " where purchase_id = $1",
+        key,
+    )
+    with pytest.raises(AssertionError):
+        await check_points(own_redemptions.db)
 
 
 async def test_one_bad_row_does_not_fail_its_neighbours(own_redemptions: RedemptionStage) -> None:

@@ -152,8 +152,9 @@ class HttpSettings:
     callers_recalled_max: int = kinds.count(
         "AVAL_CALLERS_RECALLED_MAX",
         "10000",
-        "Callers of the hot routes that an API process recalls, of each kind: credentials of integrators, of "
-        "applications, and participants. Who called longest ago goes first, and is looked up again.",
+        "Callers of the hot routes that an API process recalls, of each kind: API keys and client keys of integrators, "
+        "API keys of applications, and participants they act for. Who called longest ago goes first, and is looked up "
+        "again.",
     )
     coalesce_rows_max: int = kinds.count(
         "AVAL_COALESCE_ROWS_MAX", "64", "Waiting calls that share one commit.", high=1000
