@@ -63,6 +63,17 @@ async def test_waits_that_end_while_nobody_looks_leave_no_failure_behind(stage: 
     assert "never retrieved" not in caplog.text
 
 
+async def test_waits_that_end_while_their_look_waits_for_a_connection_leave_no_failure_behind(dsn: str):
+    """Found by CI on a busy machine: whoever waited had given up when the connection came."""
+    db = await Database.open(dsn, pool_size=1)
+    watch = SettlementWatch(db)
+    async with db.transaction():
+        assert await watch.wait((uuid4(), uuid4()), at_most=timedelta(milliseconds=100)) is None
+        assert watch._task is not None and not watch._task.done()  # it still waits for the one connection
+    await watch._task
+    await db.close()
+
+
 async def test_a_caller_who_goes_away_leaves_nothing_behind(stage: Stage, party: Party):
     watch = SettlementWatch(stage.parts.db)
     (key,) = await approved(stage, party, 1)

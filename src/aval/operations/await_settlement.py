@@ -52,11 +52,10 @@ class SettlementWatch:
     async def _look(self) -> None:
         while self._waiting:
             await asyncio.sleep(POLL.total_seconds())
-            if not self._waiting:
-                return  # they have given up meanwhile
             try:
                 async with self._db.reading() as connection:
-                    answered = await read_answered(connection, list(self._waiting))
+                    # None is left if all gave up during the sleep or the wait for the connection.
+                    answered = await read_answered(connection, list(self._waiting)) if self._waiting else {}
             except DatabaseUnavailable as failure:
                 for future in self._open(self._waiting):
                     future.set_exception(failure)
