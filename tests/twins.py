@@ -13,7 +13,7 @@ from aval.http.app import build_app
 from aval.http.redemptions import features
 from aval.operations import request_purchase
 from aval.storage.database import Connection, Database
-from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
+from aval.storage.purchase_inserts import PurchaseRows, insert_purchases
 from tests.buyers import Buyer
 from tests.factories import Reply, make_parts
 from tests.redemption_stage import RedemptionStage
@@ -53,11 +53,11 @@ async def paused_before_its_write(
     """A request for a purchase that has read and judged what it will; leaving lets it write."""
     reached, released = asyncio.Event(), asyncio.Event()
 
-    async def insert(connection: Connection, drafts: list[PurchaseDraft]) -> frozenset[UUID]:
+    async def insert(connection: Connection, rows: PurchaseRows) -> frozenset[UUID]:
         monkeypatch.setattr(request_purchase, "insert_purchases", insert_purchases)
         reached.set()
         await released.wait()
-        return await insert_purchases(connection, drafts)
+        return await insert_purchases(connection, rows)
 
     monkeypatch.setattr(request_purchase, "insert_purchases", insert)
     task = asyncio.ensure_future(call)

@@ -20,7 +20,7 @@ from aval.operations.expire_window import expire_windows
 from aval.operations.redemption_desk import RedemptionDesk
 from aval.operations.request_purchase import PurchaseRules, Requested, RequestedPurchase, request_purchases
 from aval.storage.database import Connection, Database, DatabaseUnavailable, OutcomeUnknown
-from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
+from aval.storage.purchase_inserts import PurchaseRows, insert_purchases
 from tests.buyers import ENABLED, Buyer, a_purchase, id_of
 from tests.dripping import dripping
 from tests.factories import Reply, make_keyring
@@ -256,12 +256,12 @@ async def commit_lost(monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> Asyn
 async def write_lost(monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> AsyncIterator[None]:
     """The next statement that stores purchases, which commits by itself, loses its connection."""
 
-    async def insert(connection: Connection, drafts: list[PurchaseDraft]) -> frozenset[UUID]:
+    async def insert(connection: Connection, rows: PurchaseRows) -> frozenset[UUID]:
         monkeypatch.setattr(request_purchase, "insert_purchases", insert_purchases)
         if is_kept:
-            assert len(await insert_purchases(connection, drafts)) == len(drafts)
+            assert len(await insert_purchases(connection, rows)) == len(rows.event_bodies)
         connection.terminate()
-        return await insert_purchases(connection, drafts)
+        return await insert_purchases(connection, rows)
 
     monkeypatch.setattr(request_purchase, "insert_purchases", insert)
     yield

@@ -1,6 +1,5 @@
 """Where calls on purchases of one API process come together: requests and tokens wait here for their batch."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +13,8 @@ from aval.operations.coalesce import Coalescer
 from aval.operations.confirm_redemption import Kept
 from aval.operations.end_purchase import EndCall, Ended, cancel_purchase, confirm_purchase
 from aval.operations.expire_purchases import expire_purchase
+from aval.operations.in_turn import InTurn, at_once
 from aval.operations.request_purchase import (
-    NO_TURN,
     PurchaseRules,
     Requested,
     RequestedPurchase,
@@ -65,7 +64,7 @@ class RedemptionDesk:
             lanes=settings.lanes,
             is_gathering=True,
         )
-        self._turn = asyncio.Lock()
+        self._in_turn = InTurn()
         self._tokens: Coalescer[PurchaseCall, PurchaseOutcome | Kept] = Coalescer(
             self._run_tokens,
             key_of=lambda call: call.call.operation,
@@ -152,7 +151,7 @@ class RedemptionDesk:
             keyring=self._keyring.current(),
             rules=self._rules,
             may_wait=may_wait,
-            turn=NO_TURN if may_wait else self._turn,  # who waits for a guard keeps nobody from storing
+            run=at_once if may_wait else self._in_turn.run,  # who waits for a guard keeps nobody from storing
         )
 
     async def _run_tokens(self, calls: Sequence[PurchaseCall], may_wait: bool) -> Sequence[Answered]:

@@ -4,9 +4,9 @@ Many calls share one statement. What a request is judged by is read without a lo
 it is stored (docs/adr/0045), or, where messages are counted, read under the participant's lock (docs/adr/0037).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -35,10 +35,11 @@ from aval.domain.transfer import canonical
 from aval.operations.change_purchases import body_of, told_of
 from aval.operations.coalesce import ALONE, Postponed
 from aval.operations.fresh import fresh_keys, fresh_nonces, new_authorization_codes
+from aval.operations.in_turn import Runner, at_once
 from aval.storage.comparisons import read_guess_histories
 from aval.storage.database import Connection, Database, LockNotWon
 from aval.storage.message_counts import read_message_histories
-from aval.storage.purchase_inserts import PurchaseDraft, insert_purchases
+from aval.storage.purchase_inserts import PurchaseDraft, PurchaseRows, insert_purchases, rows_of
 from aval.storage.purchase_requests import (
     ParticipantId,
     guard_redeemers,
@@ -49,7 +50,6 @@ from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
 
 KEYS_EACH = 4  # of audit record, event, a line of the ledger, and a message or, without a second factor, another line
-NO_TURN: AbstractAsyncContextManager[object] = nullcontext()
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
 
@@ -108,31 +108,42 @@ async def request_purchases(
     keyring: Keyring,
     rules: PurchaseRules,
     may_wait: bool = True,
-    turn: AbstractAsyncContextManager[object] = NO_TURN,
+    run: Runner = at_once,
 ) -> list[Requested]:
     """Judge and store requests of different participants set-wise; one result each, after the commit.
 
-    What counts no messages is judged by what is read without a lock, and stored in its `turn` if all of it still holds:
-    while one batch is stored the next is judged, and none is stored beside another. For each what was made, a Refusal,
-    or ALONE if it is to be judged again; with `may_wait` each is judged under its guard, no result is ALONE, and who
-    never wins has LockNotWon. Raises LockNotWon.
+    What counts no messages is judged by what is read without a lock, and stored if all of it still holds. `run` decides
+    when what writes is begun: while one batch is stored the next may be judged. For each what was made, a Refusal, or
+    ALONE if it is to be judged again; with `may_wait` each is judged under its guard, no result is ALONE, and who never
+    wins has LockNotWon. Raises LockNotWon.
     """
     kid = keyring.current(Purpose.TOKEN).kid
     if not may_wait and not any(request.has_budgets for request in requests):
         async with db.reading() as connection:
             known = _Known(await read_purchase_facts(connection, requests))
             judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=False))
-        async with turn, db.connection() as connection:
-            return await _stored(connection, judged)
+        return await _stored(judged, lambda rows: run(partial(_inserted, db, rows)))
+    under_guard = partial(_requested_under_guard, db, requests, kid, rules, may_wait=may_wait)
     answers: list[Requested] = []
     for _ in range(TRIES_MAX):
-        async with turn, db.transaction() as connection:
-            known = await _known_under_guard(connection, requests, rules.figures, may_wait=may_wait)
-            judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=may_wait))
-            answers = await _stored(connection, judged)
+        answers = await run(under_guard)
         if not may_wait or ALONE not in answers:
             return answers
     return [LockNotWon() if answer is ALONE else answer for answer in answers]  # a key is taken by nobody known
+
+
+async def _requested_under_guard(
+    db: Database, requests: Sequence[PurchaseRequest], kid: str, rules: PurchaseRules, *, may_wait: bool
+) -> list[Requested]:
+    async with db.transaction() as connection:
+        known = await _known_under_guard(connection, requests, rules.figures, may_wait=may_wait)
+        judged = await _with_twins(connection, requests, _judge(requests, known, kid, rules, may_wait=may_wait))
+        return await _stored(judged, partial(insert_purchases, connection))
+
+
+async def _inserted(db: Database, rows: PurchaseRows) -> frozenset[UUID]:
+    async with db.connection() as connection:
+        return await insert_purchases(connection, rows)
 
 
 async def _known_under_guard(
@@ -299,9 +310,11 @@ async def _with_twins(
     ]
 
 
-async def _stored(connection: Connection, judged: Sequence[PurchaseDraft | Requested]) -> list[Requested]:
+async def _stored(
+    judged: Sequence[PurchaseDraft | Requested], insert: Callable[[PurchaseRows], Awaitable[frozenset[UUID]]]
+) -> list[Requested]:
     drafts = [each for each in judged if isinstance(each, PurchaseDraft)]
-    made = await insert_purchases(connection, drafts) if drafts else frozenset()
+    made = await insert(rows_of(drafts)) if drafts else frozenset()
     return [_made(each, made) if isinstance(each, PurchaseDraft) else each for each in judged]
 
 

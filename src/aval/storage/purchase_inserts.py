@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -215,20 +215,31 @@ select array_agg(r.purchase_id) as made,
 """  # noqa: S608 – constants only
 
 
-async def insert_purchases(connection: Connection, drafts: Sequence[PurchaseDraft]) -> frozenset[UUID]:
-    """Store purchases of different participants with all that belongs to them, in one statement.
+class PurchaseRows(NamedTuple):
+    """Purchases of different participants as the statement takes them: rows as JSON, and the two texts of each."""
 
-    Answers the keys that were stored. Nothing exists of a missing one: its campaign, participant or account is not
-    as it was read, or is held by somebody, or its Idempotency-Key was stored meanwhile.
-    """
+    rows: bytes
+    event_bodies: Sequence[str]
+    details: Sequence[str | None]
+
+
+def rows_of(drafts: Sequence[PurchaseDraft]) -> PurchaseRows:
+    """Make rows of drafts, of which there is at least one."""
     drafts = sorted(drafts, key=_order_of_keys)  # another batch with some of the same keys waits in the same order
-    made = await connection.fetchval(
-        _INSERT,
+    return PurchaseRows(
         recordset(starmap(_purchase_row, enumerate(drafts, 1))),
         [draft.event_body for draft in drafts],
         [draft.details.decode() or None for draft in drafts],
     )
-    return frozenset(made or ())
+
+
+async def insert_purchases(connection: Connection, purchases: PurchaseRows) -> frozenset[UUID]:
+    """Store purchases with all that belongs to them, in one statement.
+
+    Answers the keys that were stored. Nothing exists of a missing one: its campaign, participant or account is not
+    as it was read, or is held by somebody, or its Idempotency-Key was stored meanwhile.
+    """
+    return frozenset(await connection.fetchval(_INSERT, *purchases) or ())
 
 
 def _order_of_keys(draft: PurchaseDraft) -> tuple[UUID, str, str]:
