@@ -49,7 +49,7 @@ from aval.storage.purchase_requests import (
 from aval.storage.purchases import ReadPurchase, find_purchase
 from aval.storage.redemption_calls import NumberState, read_numbers
 
-KEYS_EACH = 4  # of audit record, event, a line of the ledger, and a message or, without a second factor, another line
+KEYS_EACH = 2  # of its event, and of its message or, without a second factor, a second line of the ledger
 TRIES_MAX = 3  # a request that meets its twin while storing is judged again, and then finds it
 
 
@@ -260,17 +260,16 @@ def _judged(
 def _draft(request: PurchaseRequest, facts: PurchaseFacts, kid: str, chance: _Chance) -> PurchaseDraft:
     purchase = new_purchase(request, facts, chance.code)
     told = told_of(purchase, request.correlation_id)
-    audit_key, event_key, entry_key, last_key = chance.keys
-    challenge, details, message_key = None, b"", None
+    event_key, last_key = chance.keys
+    challenge, details = None, b""
     if purchase.is_pending:
-        challenge, message_key = _challenge(request, facts, kid), last_key
+        challenge = _challenge(request, facts, kid)
         details = canonical(details_of(purchase, request.caller.tenant.vendors))
     return PurchaseDraft(
         purchase=purchase,
         revision=facts.revision,
         entry_count=facts.entry_count,
         actor=request.caller.actor,
-        audit_key=audit_key,
         audit_details={
             "points": purchase.debited_points,
             "kind": purchase.kind,
@@ -278,12 +277,11 @@ def _draft(request: PurchaseRequest, facts: PurchaseFacts, kid: str, chance: _Ch
         },
         event_key=event_key,
         event_body=body_of(told, event_key),
-        entry_keys=(entry_key, last_key),
+        last_key=last_key,
         told=told.data,
         challenge=challenge,
         details=details,
         nonce=chance.nonce,
-        message_key=message_key,
     )
 
 

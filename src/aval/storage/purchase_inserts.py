@@ -20,68 +20,68 @@ from aval.storage.webhook_events import TELLING
 class PurchaseDraft(msgspec.Struct, frozen=True, kw_only=True):
     """A purchase to be stored, with what is written of it elsewhere.
 
-    `revision` and `entry_count` are of the participant and account that it was judged by; `entry_keys` are of the two
-    lines its ledger can begin with. Under a second factor also what its operation and first message consist of.
+    Its audit record and the first line of its ledger have its own key. `revision` and `entry_count` are of the
+    participant and account that it was judged by; `last_key` is of its message or, without a second factor, of a second
+    line. Under a second factor also what its operation and first message consist of.
     """
 
     purchase: Purchase
     revision: int
     entry_count: int
     actor: str
-    audit_key: UUID
     audit_details: Mapping[str, Any]
     event_key: UUID
     event_body: str
-    entry_keys: tuple[UUID, UUID]
+    last_key: UUID
     told: Mapping[str, Any]  # what the event tells of it
     challenge: Challenge | None = None
     details: bytes = b""  # canonical, as they are digested
     nonce: bytes = b""
-    message_key: UUID | None = None
 
 
-class _PurchaseRow(msgspec.Struct, frozen=True):
-    """A row of `purchases`, and beside it what its audit record, operation, challenge and message consist of."""
+class _PurchaseRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row of `purchases`, and beside it what its audit record, operation, challenge and message consist of.
+
+    What is null is left out. The columns that more than one table needs come first.
+    """
 
     integrator_id: UUID
     purchase_id: UUID
     participant_id: UUID
-    kind: str
     status: str
-    policy_version: int
-    device_id: UUID | None
-    application_id: UUID
-    catalog_id: str
-    channel_type: str
-    vendor_order_id: str | None
-    products_points: int
-    shipping_points: int
+    at: datetime
+    origin_correlation_id: str
     debited_points: int
-    card_points: int
+    application_id: UUID
+    request_fingerprint: bytes
+    place: int  # of its texts, from 1
     authorization_code: str
     description: str
+    event_id: UUID
+    last_id: UUID  # of its message, or of the second line of its ledger
+    actor: str
+    audit_details: Mapping[str, Any]
+    revision: int
+    entry_count: int
+    policy_version: int
+    kind: str
+    catalog_id: str
+    channel_type: str
+    products_points: int
+    shipping_points: int
+    card_points: int
     risk_decision: str
-    impersonator_user: str | None
     orders: Sequence[Sequence[Any]]
     recorded: Mapping[str, Any]
     request_path: str
-    idempotency_key: str | None
-    request_fingerprint: bytes
-    origin_correlation_id: str
-    authorized_until: datetime | None
-    confirmed_at: datetime | None
     status_history: Sequence[StatusLine]
-    at: datetime
-    place: int  # of its texts, from 1
-    revision: int
-    entry_count: int
-    actor: str
-    audit_id: UUID
-    audit_details: Mapping[str, Any]
-    event_id: UUID
-    entry_id: UUID
-    second_entry_id: UUID
-    details_digest: bytes | None = None  # from here on only under a second factor
+    vendor_order_id: str | None = None
+    impersonator_user: str | None = None
+    idempotency_key: str | None = None
+    authorized_until: datetime | None = None
+    confirmed_at: datetime | None = None
+    device_id: UUID | None = None  # from here on only under a second factor
+    details_digest: bytes | None = None
     nonce: bytes | None = None
     masked_destination: str | None = None
     kid: str | None = None
@@ -91,7 +91,6 @@ class _PurchaseRow(msgspec.Struct, frozen=True):
     resends_left: int | None = None
     resend_cooldown_seconds: int | None = None
     approval_deadline: datetime | None = None
-    message_id: UUID | None = None
 
 
 def _first_lines() -> str:
@@ -111,17 +110,17 @@ def _first_lines() -> str:
 _INSERT = f"""
 with input as (
     select * from json_to_recordset($1::json)
-           as r (integrator_id uuid, purchase_id uuid, participant_id uuid, kind text, status text,
-                 policy_version integer, device_id uuid, application_id uuid, catalog_id text, channel_type text,
-                 vendor_order_id text, products_points bigint, shipping_points bigint, debited_points bigint,
-                 card_points bigint, authorization_code text, description text, risk_decision text,
-                 impersonator_user text, orders json, recorded json, request_path text, idempotency_key text,
-                 request_fingerprint text, origin_correlation_id text, authorized_until timestamptz,
-                 confirmed_at timestamptz, status_history json, at timestamptz, place integer, revision integer,
-                 entry_count integer, actor text, audit_id uuid, audit_details jsonb, event_id uuid, entry_id uuid,
-                 second_entry_id uuid, details_digest text, nonce text, masked_destination text, kid text,
-                 alphabets text, expires_at timestamptz, can_resend_at timestamptz, resends_left smallint,
-                 resend_cooldown_seconds smallint, approval_deadline timestamptz, message_id uuid)
+           as r (integrator_id uuid, purchase_id uuid, participant_id uuid, status text, at timestamptz,
+                 origin_correlation_id text, debited_points bigint, application_id uuid, request_fingerprint text,
+                 place integer, authorization_code text, description text, event_id uuid, last_id uuid, actor text,
+                 audit_details jsonb, revision integer, entry_count integer, policy_version integer, kind text,
+                 catalog_id text, channel_type text, products_points bigint, shipping_points bigint,
+                 card_points bigint, risk_decision text, orders json, recorded json, request_path text,
+                 status_history json, vendor_order_id text, impersonator_user text, idempotency_key text,
+                 authorized_until timestamptz, confirmed_at timestamptz, device_id uuid, details_digest text,
+                 nonce text, masked_destination text, kid text, alphabets text, expires_at timestamptz,
+                 can_resend_at timestamptz, resends_left smallint, resend_cooldown_seconds smallint,
+                 approval_deadline timestamptz)
 ), asked as materialized (
     select integrator_id, participant_id, purchase_id, policy_version, revision, entry_count from input
 ), held as (
@@ -154,7 +153,8 @@ with input as (
     select * from input where (purchase_id in (select purchase_id from made)) is true
 ), audited as (
     insert into audit (integrator_id, audit_id, at, actor, action, operation_id, details, correlation_id)
-    select integrator_id, audit_id, at, actor, 'purchase.' || status, purchase_id, audit_details, origin_correlation_id
+    select integrator_id, purchase_id, at, actor, 'purchase.' || status, purchase_id, audit_details,
+           origin_correlation_id
       from stored
 ), operated as (
     insert into operations (integrator_id, operation_id, kind, approver_id, credential_id, request_control_key,
@@ -162,20 +162,20 @@ with input as (
     select integrator_id, purchase_id, 'purchase', participant_id, application_id, purchase_id,
            decode(request_fingerprint, 'base64'), 0, ($3::text[])[place]::jsonb, decode(details_digest, 'base64'),
            decode(nonce, 'base64'), origin_correlation_id, at
-      from stored where message_id is not null
+      from stored where details_digest is not null
 ), challenged as (
     insert into challenges (integrator_id, operation_id, status, method, contact_id, masked_destination, kid, alphabets,
                             issued_at, expires_at, can_resend_at, resends_left, resend_cooldown_seconds,
                             approval_deadline, updated_at)
     select integrator_id, purchase_id, 'pending_2fa_approval', 'sms', device_id, masked_destination, kid, alphabets, at,
            expires_at, can_resend_at, resends_left, resend_cooldown_seconds, approval_deadline, at
-      from stored where message_id is not null
+      from stored where details_digest is not null
 ), promised as (
     insert into outbox (integrator_id, message_id, topic, operation_id, generation, approver_id, contact_id, channel,
                         correlation_id, due_at, created_at)
-    select integrator_id, message_id, 'token', purchase_id, 1, participant_id, device_id, 'sms', origin_correlation_id,
+    select integrator_id, last_id, 'token', purchase_id, 1, participant_id, device_id, 'sms', origin_correlation_id,
            at, at
-      from stored where message_id is not null
+      from stored where details_digest is not null
 ), unposted as (
     update participants q set revision = q.revision + 1
       from stored r
@@ -189,15 +189,15 @@ with input as (
            entry_count = a.entry_count + l.nth
       from stored r join lines l on l.status = r.status and l.is_last
      where a.integrator_id = r.integrator_id and a.participant_id = r.participant_id and r.debited_points > 0
-    returning r.integrator_id, r.participant_id, r.purchase_id, r.status, r.entry_id, r.second_entry_id,
-              r.debited_points, r.authorization_code, r.description, r.origin_correlation_id, r.at,
+    returning r.integrator_id, r.participant_id, r.purchase_id, r.status, r.last_id, r.debited_points,
+              r.authorization_code, r.description, r.origin_correlation_id, r.at,
               a.available - r.debited_points * l.available as available_before,
               a.reserved - r.debited_points * l.reserved as reserved_before, a.entry_count - l.nth as lines_before
 ), entered as (
     insert into points_entries (integrator_id, entry_id, participant_id, entry_no, entry_type, points, available_after,
                                 reserved_after, purchase_id, authorization_code, description, correlation_id,
                                 created_at)
-    select m.integrator_id, case l.nth when 1 then m.entry_id else m.second_entry_id end, m.participant_id,
+    select m.integrator_id, case l.nth when 1 then m.purchase_id else m.last_id end, m.participant_id,
            m.lines_before + l.nth, l.entry_type, m.debited_points, m.available_before + m.debited_points * l.available,
            m.reserved_before + m.debited_points * l.reserved, m.purchase_id, m.authorization_code, m.description,
            m.origin_correlation_id, m.at
@@ -253,41 +253,38 @@ def _purchase_row(place: int, draft: PurchaseDraft) -> _PurchaseRow:
         purchase.tenant_key,
         purchase.key,
         purchase.participant_key,
-        purchase.kind,
         purchase.status.value,
-        purchase.policy_version,
-        purchase.device_key,
-        purchase.application_key,
-        purchase.catalog_id,
-        purchase.channel_type,
-        purchase.vendor_order_id,
-        purchase.products_points,
-        purchase.shipping_points,
+        purchase.created_at,
+        purchase.origin_correlation_id,
         purchase.debited_points,
-        purchase.card_points,
+        purchase.application_key,
+        purchase.request_fingerprint,
+        place,
         purchase.authorization_code,
         purchase.description,
+        draft.event_key,
+        draft.last_key,
+        draft.actor,
+        draft.audit_details,
+        draft.revision,
+        draft.entry_count,
+        purchase.policy_version,
+        purchase.kind,
+        purchase.catalog_id,
+        purchase.channel_type,
+        purchase.products_points,
+        purchase.shipping_points,
+        purchase.card_points,
         purchase.risk_decision,
-        purchase.impersonator_user,
         list(map(_ordered, purchase.orders)),
         purchase.recorded,
         purchase.request_path,
+        purchase.status_history,
+        purchase.vendor_order_id,
+        purchase.impersonator_user,
         purchase.idempotency_key,
-        purchase.request_fingerprint,
-        purchase.origin_correlation_id,
         purchase.authorized_until,
         purchase.confirmed_at,
-        purchase.status_history,
-        purchase.created_at,
-        place,
-        draft.revision,
-        draft.entry_count,
-        draft.actor,
-        draft.audit_key,
-        draft.audit_details,
-        draft.event_key,
-        draft.entry_keys[0],
-        draft.entry_keys[1],
         *_challenge_columns(draft),
     )
 
@@ -303,6 +300,7 @@ def _challenge_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
     if challenge is None:
         return ()
     return (
+        challenge.contact_key,
         sha256(draft.details).digest(),
         draft.nonce,
         challenge.masked_destination,
@@ -313,5 +311,4 @@ def _challenge_columns(draft: PurchaseDraft) -> tuple[Any, ...]:
         challenge.resends_left,
         int(challenge.resend_cooldown.total_seconds()),
         challenge.approval_deadline,
-        draft.message_key,
     )
