@@ -58,13 +58,12 @@ create table points_entries (
     external_reference text,
     correlation_id     text not null,
     created_at         timestamptz not null,
-    primary key (integrator_id, entry_id),
-    -- No key check of the account: a line is made of the row of its account, by the statement that moves it, and that
-    -- row stays for ever (docs/adr/0048).
+    primary key (integrator_id, participant_id, entry_no),
+    -- No key check of account and purchase: a line is made of their rows, by the statement that writes or moves them, and
+    -- these stay for ever (docs/adr/0048).
     check ((entry_type in ('reserve', 'release', 'debit', 'reversal')) = (purchase_id is not null)),
     check ((entry_type = 'reversal') = (reversal_id is not null and order_id is not null))
 );
-create unique index points_entries_by_participant on points_entries (participant_id, entry_no, integrator_id);
 create unique index points_entries_one_reserve on points_entries (purchase_id, integrator_id) where entry_type = 'reserve';
 -- Debited or released, never both (redemptions.md §11.10).
 create unique index points_entries_one_end on points_entries (purchase_id, integrator_id)

@@ -116,7 +116,6 @@ create table reversals (
     check (products_points + shipping_points > 0)
 );
 create index reversals_by_order on reversals (order_id, created_at);
-alter table points_entries add foreign key (integrator_id, purchase_id) references purchases;
 
 create trigger applications_stay before delete on applications for each row execute function refuse_change();
 create trigger purchases_stay before delete on purchases for each row execute function refuse_change();

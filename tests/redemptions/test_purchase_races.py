@@ -298,24 +298,37 @@ async def test_a_row_that_names_nobody_is_seen_after_every_run(own_redemptions: 
     buyer, other = await Buyer.make(own_redemptions), await Buyer.make(own_redemptions)
     made = await buyer.buy(idempotency_key="k-1")
     await check_points(own_redemptions.db)
-    key, device = made.json["id"], "select device_id from phone_devices where participant_id = $1"
-    own, foreign = (
-        await own_redemptions.value(device, buyer.person.key),
-        await own_redemptions.value(device, other.person.key),
+    device = "select device_id from phone_devices where participant_id = $1"
+    own, foreign = [await own_redemptions.value(device, each.person.key) for each in (buyer, other)]
+    await own_redemptions.execute(
+        "update purchases set device_id = $2 where purchase_id = $1", made.json["id"], foreign
     )
-    await own_redemptions.execute("update purchases set device_id = $2 where purchase_id = $1", key, foreign)
     with pytest.raises(AssertionError):
         await check_points(own_redemptions.db)
-    await own_redemptions.execute("update purchases set device_id = $2 where purchase_id = $1", key, own)
+    await own_redemptions.execute("update purchases set device_id = $2 where purchase_id = $1", made.json["id"], own)
     await check_points(own_redemptions.db)
-    columns = "available_after, reserved_after, authorization_code, description, correlation_id, created_at"
-    await own_redemptions.execute(
-        f"insert into points_entries (integrator_id, entry_id, participant_id, entry_no, entry_type, points, {columns})"
-        f" select integrator_id, gen_random_uuid(), gen_random_uuid(), 1, 'credit', 1, {columns} from points_entries"
-        " where purchase_id = $1",
-        key,
+
+
+@pytest.mark.parametrize(
+    ("entry_types", "participant", "purchase"),
+    [(["credit"], "gen_random_uuid()", "null"), (["reserve", "release"], "participant_id", "gen_random_uuid()")],
+)
+async def test_a_line_that_names_nobody_is_seen_after_every_run(
+    own_redemptions: RedemptionStage, entry_types: list[str], participant: str, purchase: str
+) -> None:
+    """No key check sees the account or the purchase of a line (docs/adr/0048)."""
+    made = await (await Buyer.make(own_redemptions)).buy(idempotency_key="k-1")
+    columns = (
+        "integrator_id, available_after, reserved_after, authorization_code, description, correlation_id, created_at"
     )
-    with pytest.raises(AssertionError):
+    await own_redemptions.execute(
+        f"insert into points_entries (entry_id, entry_no, points, entry_type, participant_id, purchase_id, {columns})"
+        f" select gen_random_uuid(), 1000 + nth, 1, line, {participant}, {purchase}, {columns}"
+        " from points_entries, unnest($2::text[]) with ordinality as l (line, nth) where purchase_id = $1",
+        made.json["id"],
+        entry_types,
+    )
+    with pytest.raises(AssertionError, match="left join aval.purchases p using"):
         await check_points(own_redemptions.db)
 
 

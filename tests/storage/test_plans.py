@@ -50,6 +50,7 @@ HOT = {
     "guard redeemers": purchase_requests._GUARD + " for no key update of q, v, w",
     "lock numbers in use": purchase_requests._LOCK_NUMBERS,
     "read redeemers": purchase_requests._READ,
+    "read redeemers and their day": purchase_requests._READ_WITH_DAY,
     "onboarding": onboarding._READ,
     "store purchases": purchase_inserts._INSERT,
     "lock purchases": purchases._SHOWN + purchases._LOCK,

@@ -157,9 +157,9 @@ with input as (
            origin_correlation_id
       from stored
 ), operated as (
-    insert into operations (integrator_id, operation_id, kind, approver_id, credential_id, request_control_key,
-                            request_fingerprint, fee_centavos, facts, details_digest, nonce, correlation_id, created_at)
-    select integrator_id, purchase_id, 'purchase', participant_id, application_id, purchase_id,
+    insert into operations (integrator_id, operation_id, kind, approver_id, credential_id, request_fingerprint,
+                            fee_centavos, facts, details_digest, nonce, correlation_id, created_at)
+    select integrator_id, purchase_id, 'purchase', participant_id, application_id,
            decode(request_fingerprint, 'base64'), 0, ($3::text[])[place]::jsonb, decode(details_digest, 'base64'),
            decode(nonce, 'base64'), origin_correlation_id, at
       from stored where details_digest is not null

@@ -59,7 +59,27 @@ async def lock_numbers_in_use(connection: Connection, participants: Collection[P
 
 
 # A day has 25 hours at most. What is counted as pending has an open window, swept or not.
-_READ = f"""
+_DAY = """
+ cross join lateral (
+       select count(*) filter (where p.created_at >= d.began) as orders,
+              coalesce(sum(p.debited_points) filter (where p.created_at >= d.began), 0)::bigint as points,
+              count(*) filter (where p.status = 'pending_2fa_approval' and exists (
+                      select from challenges h
+                       where h.integrator_id = p.integrator_id and h.operation_id = p.purchase_id
+                         and h.approval_deadline > clock_timestamp())) as pending
+         from (select date_trunc('day', clock_timestamp() at time zone c.timezone) at time zone c.timezone) d (began)
+        cross join purchases p
+        where k.is_counted and p.participant_id = k.participant_id and (p.integrator_id = k.integrator_id) is true
+          and p.created_at > clock_timestamp() - interval '25 hours'
+          and p.status not in ('rejected', 'canceled', 'expired')) day
+"""
+_NO_DAY = (
+    " cross join lateral (select 0 as orders, 0 as points, 0 as pending) day"  # where nothing limits what it holds
+)
+
+
+def _reading(day: str) -> str:
+    return f"""
 select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v.name, v.document_index,
        q.profile_sealed, q.username, q.revision, w.available, w.entry_count, twin.purchase_id, twin.request_fingerprint,
        day.orders, day.points, day.pending, u.number_index, c.policy_version, c.status as campaign_status,
@@ -73,20 +93,12 @@ select clock_timestamp() as now, q.status as participant_status, q.catalog_id, v
   left join purchases twin on twin.idempotency_key = k.idempotency_key and twin.request_path = k.path
        and twin.integrator_id = k.integrator_id
 {ONBOARDING_TABLES}
- cross join lateral (
-       select count(*) filter (where p.created_at >= d.began) as orders,
-              coalesce(sum(p.debited_points) filter (where p.created_at >= d.began), 0)::bigint as points,
-              count(*) filter (where p.status = 'pending_2fa_approval' and exists (
-                      select from challenges h
-                       where h.integrator_id = p.integrator_id and h.operation_id = p.purchase_id
-                         and h.approval_deadline > clock_timestamp())) as pending
-         from (select date_trunc('day', clock_timestamp() at time zone c.timezone) at time zone c.timezone) d (began)
-        cross join purchases p
-        where k.is_counted and p.participant_id = k.participant_id and (p.integrator_id = k.integrator_id) is true
-          and p.created_at > clock_timestamp() - interval '25 hours'
-          and p.status not in ('rejected', 'canceled', 'expired')) day
+{day}
  order by k.place
-"""
+"""  # noqa: S608 – constants only
+
+
+_READ, _READ_WITH_DAY = _reading(_NO_DAY), _reading(_DAY)
 
 
 async def read_purchase_facts(
@@ -102,7 +114,8 @@ async def read_purchase_facts(
         (*request.participant, request.path, request.idempotency_key, request.caller.tenant.policy.risk.has_counts)
         for request in requests
     ]
-    rows = await connection.fetch(_READ, *columns(asked), numbers, *keys)
+    query = _READ_WITH_DAY if any(is_counted for *_, is_counted in asked) else _READ
+    rows = await connection.fetch(query, *columns(asked), numbers, *keys)
     return [_facts(row, request) for row, request in zip(rows, requests, strict=True)]
 
 

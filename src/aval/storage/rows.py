@@ -12,7 +12,8 @@ from aval.domain.transfer import NOBODY, REDEMPTION_KINDS, Kind, Method, Payee, 
 from aval.storage.database import Row
 
 OPERATION_COLUMNS = (
-    "o.integrator_id, o.operation_id, o.kind, o.account_id, o.approver_id, o.credential_id, o.request_control_key,"
+    "o.integrator_id, o.operation_id, o.kind, o.account_id, o.approver_id, o.credential_id,"
+    " coalesce(o.request_control_key, o.operation_id) as request_control_key,"
     " o.request_fingerprint, o.end_to_end_id, o.amount_centavos, o.fee_centavos, o.facts, o.details_digest, o.nonce,"
     " o.correlation_id, o.created_at, o.batch_id, o.item_no"
 )

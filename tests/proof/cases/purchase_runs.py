@@ -412,7 +412,7 @@ class Run:
 async def check_points(db: Database) -> None:
     """Balances equal a replay of their ledgers, what is reserved is what waits, and no order gave too much back.
 
-    Whatever names an account, a phone, an application or a policy names one that is there (docs/adr/0048).
+    Whatever names an account, a purchase, a phone, an application or a policy names one that is there (0048).
     """
     async with db.connection() as connection:
         for query in (_REPLAYED, _RESERVED, _REVERSED, _NAMED):
@@ -450,7 +450,7 @@ _NAMED = """
 select e.entry_id from aval.points_entries e
   left join aval.points_accounts a using (integrator_id, participant_id)
   left join aval.purchases p using (integrator_id, purchase_id)
- where a.integrator_id is null or p.participant_id <> e.participant_id
+ where a.integrator_id is null or (e.purchase_id is not null and p.participant_id is distinct from e.participant_id)
 union all
 select p.purchase_id from aval.purchases p
   left join aval.points_accounts a using (integrator_id, participant_id)
