@@ -10,7 +10,7 @@ create table operations (
     credential_id       uuid not null,
     batch_id            uuid,
     item_no             smallint not null default 1 check (item_no >= 1),
-    request_control_key uuid, -- null of a purchase, whose request has an Idempotency-Key or none
+    request_control_key uuid not null,
     request_fingerprint bytea not null check (octet_length(request_fingerprint) = 32),
     end_to_end_id       text check (char_length(end_to_end_id) = 32),
     amount_centavos     bigint not null check (amount_centavos > 0),
@@ -26,7 +26,7 @@ create table operations (
     foreign key (integrator_id, batch_id) references operations
 );
 create unique index operations_by_request on operations (request_control_key, kind, integrator_id)
-    where request_control_key is not null;
+    where request_control_key is not null; -- 0017: a purchase has none
 -- An item is an operation of its own that names its batch (docs/adr/0022).
 create unique index operations_by_batch on operations (batch_id, item_no, integrator_id) where batch_id is not null;
 create unique index operations_by_end_to_end_id on operations (end_to_end_id, integrator_id) where end_to_end_id is not null;

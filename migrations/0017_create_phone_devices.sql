@@ -8,8 +8,10 @@ create unique index contacts_current on contacts (approver_id, contact_type, int
 -- Whoever asks for contacts of an approver names no type that the index above could be sure of.
 create index contacts_by_approver on contacts (approver_id, created_at);
 
--- Operations of redemptions move no money and name no account; the approver is the participant.
+-- Operations of redemptions move no money and name no account; the approver is the participant. The request of a
+-- purchase has an Idempotency-Key, if any.
 alter table operations alter column account_id drop not null;
+alter table operations alter column request_control_key drop not null;
 alter table operations drop constraint operations_kind_check;
 alter table operations add constraint operations_kind_check check (kind in
     ('pix_transfer', 'pix_transfer_batch', 'ted', 'ted_batch', 'device', 'purchase', 'device_registration',
@@ -19,6 +21,8 @@ alter table operations add constraint operations_without_amount check (
     (kind in ('device', 'purchase', 'device_registration', 'device_replacement')) = (amount_centavos is null));
 alter table operations add constraint operations_without_account check (
     (kind in ('purchase', 'device_registration', 'device_replacement')) = (account_id is null));
+alter table operations add constraint operations_without_request check (
+    (kind = 'purchase') = (request_control_key is null));
 
 -- One guard row for each number of a campaign, by its keyed hash: how many use it, how many messages went to it.
 create table phone_numbers (

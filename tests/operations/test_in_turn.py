@@ -8,6 +8,7 @@ import pytest
 from aval.operations.in_turn import InTurn, at_once
 
 Work = Callable[[], Awaitable[int]]
+WAIT_S = 5
 
 
 class Log:
@@ -36,6 +37,13 @@ async def asked(turns: InTurn, *works: Work) -> list[asyncio.Task[int]]:
     tasks = [asyncio.create_task(turns.run(work)) for work in works]
     await settled()
     return tasks
+
+
+async def ends(*tasks: "asyncio.Task[int]") -> list[bool]:
+    """Whether each was cancelled, once all have ended."""
+    done, _ = await asyncio.wait(tasks, timeout=WAIT_S)
+    assert done == set(tasks), "somebody waits for ever"
+    return [task.cancelled() for task in tasks]
 
 
 async def settled() -> None:
@@ -70,7 +78,7 @@ async def test_it_works_again_after_a_rest():
     for number in (1, 2):
         (task,) = await asked(turns, log.work(number))
         log.gates[number].set()
-        assert await task == number
+        assert await ends(task) == [False]
         await settled()
 
 
@@ -105,12 +113,26 @@ async def test_if_the_queue_itself_is_cut_off_nobody_waits_for_ever_and_the_next
     tasks = await asked(turns, log.work(1), log.work(2))
     assert turns._task is not None
     turns._task.cancel()
-    for task in tasks:
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    assert await ends(*tasks) == [True, True]
     (task,) = await asked(turns, log.work(3))
     log.gates[3].set()
-    assert await task == 3
+    assert await ends(task) == [False]
+
+
+async def test_nor_if_it_is_cut_off_before_its_first_step():
+    log, turns = Log(), InTurn()
+    task = asyncio.create_task(turns.run(log.work(1)))
+    asyncio.get_running_loop().call_soon(lambda: turns._task and turns._task.cancel())
+    assert await ends(task) == [True]
+    assert log.lines == []
+
+
+async def test_work_that_is_cancelled_by_itself_cuts_off_nobody_else():
+    log, turns = Log(), InTurn()
+    tasks = await asked(turns, log.work(1, asyncio.CancelledError()), log.work(2))
+    for gate in log.gates.values():
+        gate.set()
+    assert await ends(*tasks) == [True, False]
 
 
 async def test_at_once_is_beside_whatever_runs():

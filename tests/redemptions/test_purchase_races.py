@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -19,7 +19,8 @@ from aval.operations.expire_purchases import expire_authorizations
 from aval.operations.expire_window import expire_windows
 from aval.operations.redemption_desk import RedemptionDesk
 from aval.operations.request_purchase import PurchaseRules, Requested, RequestedPurchase, request_purchases
-from aval.storage.database import Connection, Database, DatabaseUnavailable, OutcomeUnknown
+from aval.storage.challenges import lock_operations
+from aval.storage.database import CheckViolation, Connection, Database, DatabaseUnavailable, OutcomeUnknown
 from aval.storage.purchase_inserts import PurchaseRows, insert_purchases
 from tests.buyers import ENABLED, Buyer, a_purchase, id_of
 from tests.dripping import dripping
@@ -307,6 +308,23 @@ async def test_a_row_that_names_nobody_is_seen_after_every_run(own_redemptions: 
         await check_points(own_redemptions.db)
     await own_redemptions.execute("update purchases set device_id = $2 where purchase_id = $1", made.json["id"], own)
     await check_points(own_redemptions.db)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("purchase", "6b0d549b-6f03-475a-9600-a35a099950d8"), ("device_registration", None)]
+)
+async def test_only_a_purchase_has_no_request_control_key(
+    own_redemptions: RedemptionStage, kind: str, key: str | None
+) -> None:
+    """It has an Idempotency-Key, if any; whatever reads operations finds its own key in that place."""
+    buyer = await Buyer.make(own_redemptions)
+    made = UUID((await buyer.bought())["id"])
+    async with own_redemptions.db.connection() as connection:
+        ((purchase, _),) = (await lock_operations(connection, [(buyer.campaign.key, made)], may_wait=True)).values()
+    assert purchase.request_control_key == made
+    copy = "insert into operations select (jsonb_populate_record(o, $2)).* from operations o where kind = $1"
+    with pytest.raises(CheckViolation, match="operations_without_request"):
+        await own_redemptions.execute(copy, kind, {"operation_id": str(uuid4()), "request_control_key": key})
 
 
 @pytest.mark.parametrize(

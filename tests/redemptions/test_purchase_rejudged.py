@@ -374,6 +374,23 @@ async def test_in_a_batch_everything_is_written_to_its_own_purchase(
         assert (await buyer.validate(str(key))).status == 201
 
 
+async def test_a_limit_holds_beside_neighbours_of_a_campaign_that_sets_none(
+    redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a day holds is not read for a batch that nothing limits."""
+    no_limit = {"max_pending_purchases": None}
+    policies: list[dict[str, Any]] = [{"risk": no_limit}, {"risk": {**no_limit, "max_orders_per_day": 1}}]
+    buyers = [await Buyer.make(redemptions, has_phone=False, policy=policy, points=40_000) for policy in policies]
+    for buyer in buyers:
+        await buyer.bought()
+    for batch, told in ((buyers, [RequestedPurchase, Refusal]), (buyers[::-1], [Refusal, RequestedPurchase])):
+        requests = await requests_of(redemptions, monkeypatch, batch)
+        answers = await request_purchases(
+            redemptions.parts.db, requests=requests, keyring=make_keyring(), rules=PurchaseRules(), may_wait=False
+        )
+        assert [type(answer) for answer in answers] == told
+
+
 async def test_of_calls_that_come_together_only_who_is_held_waits(redemptions: RedemptionStage) -> None:
     buyers = await crowd(redemptions, 20)
     async with redemptions.db.transaction() as connection:
@@ -381,5 +398,17 @@ async def test_of_calls_that_come_together_only_who_is_held_waits(redemptions: R
         calls = [asyncio.create_task(buyer.buy()) for buyer in buyers]
         await asyncio.wait([call for call in calls if call is not calls[7]], timeout=HELD_S * 5)
         assert [place for place, call in enumerate(calls) if not call.done()] == [7]
+        async with asyncio.timeout(HELD_S * 5):  # nor does the one that waits keep others from storing
+            assert (await buyers[3].buy()).status == 201
     assert {reply.status for reply in await asyncio.gather(*calls)} == {201}
-    assert [len(await purchases_of(buyer)) for buyer in buyers] == [1] * 20
+    assert [len(await purchases_of(buyer)) for buyer in buyers] == [1, 1, 1, 2] + [1] * 16
+
+
+async def test_no_batch_is_stored_beside_another(redemptions: RedemptionStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is judged meanwhile and written when the one before is (docs/adr/0049)."""
+    first, second = await crowd(redemptions, 2)
+    async with paused_before_its_write(monkeypatch, first.buy()) as asked:
+        other = asyncio.create_task(second.buy())
+        await asyncio.wait([other], timeout=HELD_S)
+        assert not other.done()
+    assert [(await asked).status, (await other).status] == [201, 201]

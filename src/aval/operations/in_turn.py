@@ -35,15 +35,17 @@ class InTurn:
         self._waiting.append((work, future))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work_off())
+            self._task.add_done_callback(self._let_go)
         return await future
 
     async def _work_off(self) -> None:
-        try:
-            while self._waiting:
-                await _end(*self._waiting.popleft())
-        finally:
-            while self._waiting:  # only if this was cut off
-                self._waiting.popleft()[1].cancel()
+        while self._waiting:
+            await _end(*self._waiting.popleft())
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for a queue that was cut off, be it before its first step."""
+        while task.cancelled() and self._waiting:
+            self._waiting.popleft()[1].cancel()
 
 
 async def _end(work: Work[ResultT], future: asyncio.Future[ResultT]) -> None:
@@ -54,9 +56,11 @@ async def _end(work: Work[ResultT], future: asyncio.Future[ResultT]) -> None:
     except Exception as failure:  # noqa: BLE001 – it is the answer of this piece
         if not future.done():
             future.set_exception(failure)
-    except BaseException:
+    except asyncio.CancelledError:
         future.cancel()
-        raise
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # the queue is cut off, not this piece alone
     else:
         if not future.done():
             future.set_result(result)

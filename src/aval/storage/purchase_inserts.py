@@ -42,7 +42,7 @@ class PurchaseDraft(msgspec.Struct, frozen=True, kw_only=True):
 class _PurchaseRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """A row of `purchases`, and beside it what its audit record, operation, challenge and message consist of.
 
-    What is null is left out. The columns that more than one table needs come first.
+    What is null is left out.
     """
 
     integrator_id: UUID

@@ -12,8 +12,7 @@ from aval.domain.transfer import NOBODY, REDEMPTION_KINDS, Kind, Method, Payee, 
 from aval.storage.database import Row
 
 OPERATION_COLUMNS = (
-    "o.integrator_id, o.operation_id, o.kind, o.account_id, o.approver_id, o.credential_id,"
-    " coalesce(o.request_control_key, o.operation_id) as request_control_key,"
+    "o.integrator_id, o.operation_id, o.kind, o.account_id, o.approver_id, o.credential_id, o.request_control_key,"
     " o.request_fingerprint, o.end_to_end_id, o.amount_centavos, o.fee_centavos, o.facts, o.details_digest, o.nonce,"
     " o.correlation_id, o.created_at, o.batch_id, o.item_no"
 )
@@ -45,7 +44,7 @@ def transfer_of(row: Row) -> Transfer:
         account_key=row["account_id"],
         approver_key=row["approver_id"],
         credential_key=row["credential_id"],
-        request_control_key=row["request_control_key"],
+        request_control_key=row["request_control_key"] or row["operation_id"],  # none of a purchase
         request_fingerprint=row["request_fingerprint"],
         end_to_end_id=row["end_to_end_id"],
         amount=Brl(row["amount_centavos"] or 0),
